@@ -1,0 +1,1 @@
+"""Values: label schemes, volumes, cohorts, random keys. Opens no file, knows no network."""
