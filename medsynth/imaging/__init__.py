@@ -1,0 +1,1 @@
+"""The image-to-image GAN: label maps to MRI, MRI to label maps, any channels to any channels."""

@@ -1,0 +1,52 @@
+"""What a person sees: progress bars on a terminal, plain lines in a log, tables."""
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+EVERY_S = 20.0
+
+
+def say(text: str = "") -> None:
+    """One line for a person; on standard error, so that `--json` stays readable by a script."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def answer(data: Any) -> None:
+    """The result, for a script."""
+    print(json.dumps(data, indent=2, sort_keys=True, default=str), flush=True)
+
+
+def progress(items: Iterable[T], total: int, title: str, unit: str = "case") -> Iterator[T]:
+    """Pass items through, showing how far the work is.
+
+    A bar on a terminal; in a log a line at the start, every 20 seconds and at the end.
+    """
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        yield from tqdm(items, total=total, desc=title, unit=unit, dynamic_ncols=True)
+        return
+    begun = last = time.monotonic()
+    done = 0
+    say(f"{title}: {total} {unit}s")
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= EVERY_S and done < total:
+            last = now
+            left = (now - begun) / done * (total - done)
+            say(f"{title}: {done}/{total}, {left:.0f} s left")
+    say(f"{title}: {done}/{total} in {time.monotonic() - begun:.0f} s")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A plain-text table, columns aligned."""
+    cells = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+             for row in cells]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])

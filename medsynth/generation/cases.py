@@ -1,0 +1,83 @@
+"""Generated and phantom cases on disk: BraTS-2023 names, two label maps, a sidecar.
+
+The sidecar `<case>.json` is written last: a case with a sidecar is complete.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medsynth import __version__
+from medsynth.core.cohort import Case, Cohort
+from medsynth.core.labels import BRAIN, BRATS2023, BRATS2024
+from medsynth.core.volume import LabelMap, Volume
+from medsynth.io import cohort as cohorts
+from medsynth.io.nifti import write_labels, write_scan
+from medsynth.io.sidecar import read_json, write_json
+
+
+def is_done(folder: Path, name: str) -> bool:
+    """Whether a complete case stands there."""
+    return (folder / name / f"{name}.json").exists()
+
+
+def write_case(folder: Path, name: str, scans: Volume, labels: LabelMap,
+               provenance: Mapping[str, Any], *, subject: str) -> None:
+    """Write four scans, two label maps and the sidecar.
+
+    Args:
+        folder: `OUT`.
+        name: Case name; the files are `OUT/<case>/<case>-t1n.nii.gz` and so on.
+        scans: What to write, one file a channel.
+        labels: *Brain* scheme, same grid; `-seg` holds its tumour in BraTS-2023 integers (2024
+            integers when there is a resection cavity).
+        provenance: Goes into the sidecar, beside what every synthetic case says.
+        subject: The person behind the label map, for splits.
+    """
+    place = folder / name
+    for channel in scans.channels:
+        write_scan(place / f"{name}-{channel}.nii.gz", scans.channel(channel), scans,
+                   overwrite=True)
+    tumour = labels.to_scheme(BRATS2024 if labels.has("RC") else BRATS2023)
+    write_labels(place / f"{name}-seg.nii.gz", tumour, overwrite=True)
+    write_labels(place / f"{name}-brain.nii.gz", labels, overwrite=True)
+    write_json(place / f"{name}.json", {
+        "schema": "medsynth-case/1", "synthetic": True, "medsynth": __version__, "case": name,
+        "subject": subject, "channels": list(scans.channels), "seg_scheme": tumour.scheme.name,
+        **provenance})
+
+
+def list_cases(folder: Path) -> Cohort:
+    """All complete cases below a folder, by name."""
+    cases = []
+    for sidecar in sorted(folder.glob("*/*.json")):
+        name = sidecar.parent.name
+        if sidecar.stem != name:
+            continue
+        data = read_json(sidecar)
+        place = sidecar.parent
+        cases.append(Case(
+            name, data["subject"],
+            {m: place / f"{name}-{m}.nii.gz" for m in data["channels"]},
+            place / f"{name}-seg.nii.gz", place / f"{name}-brain.nii.gz"))
+    schemes = {read_json(c.images["t1n"].parent / f"{c.name}.json")["seg_scheme"] for c in cases} \
+        if cases else set()
+    return Cohort(BRATS2024.name if BRATS2024.name in schemes else BRATS2023.name, tuple(cases))
+
+
+def write_listing(folder: Path, splits: Mapping[str, str] | None = None) -> Cohort:
+    """Write `OUT/cohort.json` for all complete cases below `OUT`; any shard may do it last."""
+    cohort = list_cases(folder)
+    if splits:
+        cohort = Cohort(cohort.scheme, cohort.cases, splits)
+    cohorts.write(folder / "cohort.json", cohort)
+    return cohort
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+__all__ = ["BRAIN", "digest", "is_done", "list_cases", "write_case", "write_listing"]

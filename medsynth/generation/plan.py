@@ -1,0 +1,84 @@
+"""What to generate: one job per scan, shared out among shards, the finished ones left out.
+
+Knows names and keys; opens no file beyond looking whether a sidecar stands.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medsynth.core.cohort import Case, Cohort
+from medsynth.core.random import Key
+from medsynth.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan to make.
+
+    Args:
+        name: Name of the generated case.
+        parent: Name of the case whose label map conditions it.
+        labels: File of that label map, *brain* scheme.
+        subject: The person behind the label map: splits respect it.
+        key: Style and noise.
+    """
+
+    name: str
+    parent: str
+    labels: Path
+    subject: str
+    key: Key
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several processes that share a plan.
+
+    Args:
+        index: Which one, from 0.
+        count: How many.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """`"0/8"` … `"7/8"`.
+
+        Raises:
+            UsageError: Anything else.
+        """
+        index, slash, count = text.partition("/")
+        if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
+            raise UsageError("--shard INDEX/COUNT with INDEX below COUNT", repr(text), None,
+                             "For example --shard 0/8 to --shard 7/8.")
+        return cls(int(index), int(count))
+
+
+def plan(cohort: Cohort, per_case: int, seed: int) -> list[Job]:
+    """All scans to make, in the cohort's order.
+
+    Args:
+        cohort: Cases with label maps; `brain` is used, or `label` when there is no other.
+        per_case: Scans per label map.
+        seed: Root of all keys; a job's key depends on nothing else but its name and number.
+    """
+    jobs = []
+    for case in cohort:
+        labels = case.brain or case.label
+        if labels is None:
+            continue
+        jobs += [Job(_name(case, index, per_case), case.name, labels, case.subject,
+                     Key(seed, ("generate", case.name, index))) for index in range(per_case)]
+    return jobs
+
+
+def share(jobs: Sequence[Job], shard: Shard) -> list[Job]:
+    """The jobs of one shard."""
+    return list(jobs[shard.index:: shard.count])
+
+
+def _name(case: Case, index: int, per_case: int) -> str:
+    return case.name if per_case == 1 else f"{case.name}-s{index:02d}"

@@ -1,0 +1,76 @@
+"""Generate while writing: the next case is computed while threads compress the last ones.
+
+Knows jobs and a synthesizer. The bytes do not depend on the number of writers or shards.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from medsynth.core.labels import BRAIN
+from medsynth.errors import DataError
+from medsynth.generation import cases, failures
+from medsynth.generation.plan import Job
+from medsynth.imaging.synthesizer import Synthesizer
+from medsynth.io.nifti import read_labels
+from medsynth.io.sidecar import read_json
+
+
+def generate(synthesizer: Synthesizer, jobs: Sequence[Job], folder: Path, *,
+             writers: int = 2) -> Iterator[tuple[Job, Exception | None]]:
+    """Do the jobs that are not done yet.
+
+    Args:
+        synthesizer: Makes the scans.
+        jobs: What to make.
+        folder: `OUT`.
+        writers: Threads that compress and write.
+
+    Yields:
+        Each job when its case is complete, or has failed, with the reason.
+    """
+    waiting: deque[tuple[Job, Future[None]]] = deque()
+    with ThreadPoolExecutor(writers) as pool:
+        for job in jobs:
+            if cases.is_done(folder, job.name):
+                yield job, None
+                continue
+            try:
+                labels = read_labels(job.labels, BRAIN)
+                scans = synthesizer.generate(labels, job.key)
+            except DataError as error:
+                failures.note(folder, job.name, error)
+                yield job, error
+                continue
+            waiting.append((job, pool.submit(
+                cases.write_case, folder, job.name, scans, labels,
+                _provenance(synthesizer, job), subject=job.subject)))
+            while len(waiting) > writers:
+                yield _finish(*waiting.popleft(), folder)
+        while waiting:
+            yield _finish(*waiting.popleft(), folder)
+
+
+def _finish(job: Job, writing: Future[None], folder: Path) -> tuple[Job, Exception | None]:
+    try:
+        writing.result()
+    except DataError as error:
+        failures.note(folder, job.name, error)
+        return job, error
+    failures.forget(folder, job.name)
+    return job, None
+
+
+def _provenance(synthesizer: Synthesizer, job: Job) -> dict[str, Any]:
+    """Where a generated case comes from."""
+    sidecar = job.labels.with_name(f"{job.parent}.json")
+    parent = read_json(sidecar) if sidecar.exists() else {}
+    return {
+        "made_by": "generate", "model": synthesizer.fingerprint,
+        "seed": job.key.seed, "scan": job.key.path[-1],
+        "parent": {"case": job.parent, "label": job.labels.name,
+                   "sha256": cases.digest(job.labels)},
+        "edits": parent.get("edits", []),
+    }

@@ -1,0 +1,201 @@
+"""The two games that images play on the trainer.
+
+`SynthesisGame` (labels → MRI, the default): the discriminator segments, and calls fake voxels
+fake. `PairGame` (anything → anything): pix2pix, a patch discriminator judges pairs. Knows tensors
+and losses; no files, no devices, no optimisers.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medsynth.imaging.discriminator import PatchDiscriminator, SegmentationDiscriminator
+from medsynth.imaging.generator import FoldedGenerator, UNetGenerator
+from medsynth.training.game import Metrics, Noise, Phase
+
+MAX_WEIGHT = 8.0
+"""Rare structures count at most this much more than the average voxel."""
+
+
+class ImageBatch(NamedTuple):
+    """Patches of some cases.
+
+    Args:
+        source: `(B, S, I, J, K)`, one-hot structures or scans.
+        target: `(B, T, I, J, K)`, scans or one-hot structures.
+        style: `(B, 2, T, S)` when the generator takes one, else None.
+    """
+
+    source: Tensor
+    target: Tensor
+    style: Tensor | None
+
+
+class SynthesisGame:
+    """Labels → MRI against a discriminator that segments.
+
+    The discriminator's class 0 means *fake*: background is exactly zero on both sides, so it is
+    not judged, and its place is free.
+
+    Args:
+        generator: Makes scans from one-hot labels, noise and style.
+        discriminator: Names the structure of every voxel.
+        adversarial: Weight of the discriminator's verdict.
+        l1: Weight of the distance to the real scan.
+        texture: Weight of the difference in local contrast, per structure.
+        r1: Weight of the gradient penalty on real scans.
+        r1_every: Steps between two penalties.
+
+    Source:
+        OASIS (arXiv 2012.04781); L1 of pix2pix (arXiv 1611.07004); R1, Mescheder et al.
+        (arXiv 1801.04406), lazily as in StyleGAN2 (arXiv 1912.04958).
+    """
+
+    def __init__(self, generator: FoldedGenerator, discriminator: SegmentationDiscriminator, *,
+                 adversarial: float, l1: float, texture: float, r1: float,
+                 r1_every: int) -> None:
+        self.players = nn.ModuleDict({"generator": generator, "discriminator": discriminator})
+        self.phases = (Phase("discriminator", "discriminator"),
+                       *([Phase("penalty", "discriminator", r1_every)] if r1 > 0 else []),
+                       Phase("generator", "generator"))
+        self.adversarial, self.l1, self.texture, self.r1 = adversarial, l1, texture, r1
+
+    def loss(self, phase: str, batch: Any, noise: Noise) -> tuple[Tensor, Metrics]:
+        """One phase's loss and what is worth knowing about it."""
+        if phase == "penalty":
+            return self._penalty(batch, noise)
+        generator, discriminator = self.players["generator"], self.players["discriminator"]
+        structure, weight = _balanced(batch.source)
+        drawn = noise.normal(1, *batch.source.shape[2:])
+        if phase == "discriminator":
+            with torch.no_grad():
+                fake = generator(batch.source, drawn, batch.style)
+            both = discriminator(torch.cat([batch.target.to(fake.dtype), fake]))
+            on_real, on_fake = both.chunk(2)
+            real_loss = _cross_entropy(on_real, structure, weight)
+            fake_loss = _cross_entropy(on_fake, torch.zeros_like(structure), weight)
+            realness = _realness(on_real), _realness(on_fake)
+            inside = weight > 0
+            return real_loss + fake_loss, {
+                "loss_discriminator": (real_loss + fake_loss).detach(),
+                "accuracy_real": _share(realness[0] > 0, inside),
+                "accuracy_fake": _share(realness[1] < 0, inside)}
+        fake = generator(batch.source, drawn, batch.style)
+        adversarial = _cross_entropy(discriminator(fake), structure, weight)
+        distance = ((fake - batch.target).abs().mean(1) * weight).sum() / weight.sum()
+        texture = _texture_gap(fake.float(), batch.target.float(), batch.source.float())
+        total = self.adversarial * adversarial + self.l1 * distance + self.texture * texture
+        return total, {"loss_generator": total.detach(), "adversarial": adversarial.detach(),
+                       "l1": distance.detach(), "texture": texture.detach()}
+
+    def _penalty(self, batch: ImageBatch, noise: Noise) -> tuple[Tensor, Metrics]:
+        generator, discriminator = self.players["generator"], self.players["discriminator"]
+        inside = (batch.source[:, 0] < 0.5).float()
+        with torch.no_grad():
+            one, two = (generator(batch.source, noise.normal(1, *batch.source.shape[2:]),
+                                  batch.style).float() for _ in range(2))
+            diversity = ((one - two).abs().mean(1) * inside).sum() / inside.sum().clamp_min(1)
+        with torch.autocast(batch.target.device.type, enabled=False):
+            real = batch.target.float().requires_grad_()
+            score = (_realness(discriminator(real)) * inside).sum() / inside.sum().clamp_min(1)
+            (gradient,) = torch.autograd.grad(score, real, create_graph=True)
+            penalty = gradient.square().sum() * inside.sum().clamp_min(1)
+        return 0.5 * self.r1 * penalty, {"r1": penalty.detach(), "diversity": diversity}
+
+
+class PairGame:
+    """pix2pix: a patch discriminator judges (source, target) pairs.
+
+    Args:
+        generator: Any generator.
+        discriminator: Judges concatenated pairs.
+        distance: Weight of L1 to the real scans, or of Dice and cross-entropy for label maps.
+
+    Source:
+        Isola et al. (arXiv 1611.07004); Shin et al. (arXiv 1807.10225).
+    """
+
+    def __init__(self, generator: FoldedGenerator | UNetGenerator,
+                 discriminator: PatchDiscriminator, *, distance: float) -> None:
+        from monai.losses import DiceCELoss, PatchAdversarialLoss
+
+        self.players = nn.ModuleDict({"generator": generator, "discriminator": discriminator})
+        self.phases = (Phase("discriminator", "discriminator"), Phase("generator", "generator"))
+        self.distance = distance
+        self.labels_out = generator.spec.labels_out
+        self._adversarial = PatchAdversarialLoss(criterion="bce")
+        self._segmentation = DiceCELoss(softmax=True)
+
+    def loss(self, phase: str, batch: Any, noise: Noise) -> tuple[Tensor, Metrics]:
+        """One phase's loss and what is worth knowing about it."""
+        generator, discriminator = self.players["generator"], self.players["discriminator"]
+        drawn = noise.normal(1, *batch.source.shape[2:])
+        if phase == "discriminator":
+            with torch.no_grad():
+                fake = self._visible(generator(batch.source, drawn, batch.style))
+            on_real = discriminator(torch.cat([batch.source, batch.target], 1)).float()
+            on_fake = discriminator(torch.cat([batch.source, fake], 1)).float()
+            loss = 0.5 * (self._adversarial(on_real, True, True)
+                          + self._adversarial(on_fake, False, True))
+            return loss, {"loss_discriminator": loss.detach(),
+                          "accuracy_real": (on_real > 0).float().mean(),
+                          "accuracy_fake": (on_fake < 0).float().mean()}
+        out = generator(batch.source, drawn, batch.style)
+        pair = torch.cat([batch.source, self._visible(out)], 1)
+        adversarial = self._adversarial(discriminator(pair).float(), True, False)
+        distance = self._segmentation(out.float(), batch.target.float()) if self.labels_out \
+            else functional.l1_loss(out.float(), batch.target.float())
+        total = adversarial + self.distance * distance
+        return total, {"loss_generator": total.detach(), "adversarial": adversarial.detach(),
+                       "distance": distance.detach()}
+
+    def _visible(self, out: Tensor) -> Tensor:
+        return out.softmax(1) if self.labels_out else out
+
+
+def _balanced(source: Tensor) -> tuple[Tensor, Tensor]:
+    """Structure index and weight of every voxel, `(B, I, J, K)`; background weighs nothing."""
+    structure = source.argmax(1)
+    count = source.float().sum((0, 2, 3, 4))
+    count[0] = 0
+    present = (count > 0).sum().clamp_min(1)
+    per_structure = (count.sum() / present / count.clamp_min(1)).clamp_max(MAX_WEIGHT)
+    per_structure[0] = 0
+    return structure, per_structure[structure]
+
+
+def _cross_entropy(logits: Tensor, structure: Tensor, weight: Tensor) -> Tensor:
+    loss = functional.cross_entropy(logits.float(), structure, reduction="none")
+    return (loss * weight).sum() / weight.sum().clamp_min(1e-6)
+
+
+def _realness(logits: Tensor) -> Tensor:
+    """Log-odds of *real* against *fake*, `(B, I, J, K)`."""
+    logits = logits.float()
+    return logits[:, 1:].logsumexp(1) - logits[:, 0]
+
+
+def _share(hit: Tensor, inside: Tensor) -> Tensor:
+    return (hit & inside).sum() / inside.sum().clamp_min(1)
+
+
+def _texture_gap(fake: Tensor, real: Tensor, source: Tensor) -> Tensor:
+    """Difference in fine contrast, averaged over structures and channels.
+
+    Fine contrast is the mean absolute difference between neighbours along each axis, inside one
+    structure: a statistic of texture that noise can meet without meeting the real voxels.
+    """
+    gap = fake.new_zeros(())
+    for axis in (2, 3, 4):
+        n = source.shape[axis] - 1
+        both = source[:, 1:].narrow(axis, 0, n) * source[:, 1:].narrow(axis, 1, n)
+        count = both.sum((2, 3, 4))
+        contrast = [torch.einsum("bsijk,btijk->bst", both, (x.narrow(axis, 0, n)
+                                 - x.narrow(axis, 1, n)).abs()) / count[..., None].clamp_min(1)
+                    for x in (fake, real)]
+        valid = (count > 64)[..., None].float()
+        gap = gap + ((contrast[0] - contrast[1]).abs() * valid).sum() \
+            / (valid.sum() * fake.shape[1]).clamp_min(1)
+    return gap / 3

@@ -1,0 +1,152 @@
+"""The generator: source channels and noise in, target channels out, in one pass.
+
+Knows tensors only. What a scanner and a patient add globally comes in as a *style*: the mean and
+spread of every target channel in every structure (see `medsynth.imaging.style`). The image that
+has these means everywhere, as if painted by numbers, is the starting point; the network adds
+what paint lacks: edges, partial volume, texture, folds and shading.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from medsynth.imaging.network import FoldedUNet
+
+
+@dataclass(frozen=True)
+class GeneratorSpec:
+    """Everything that is needed to build a generator; stored in the model file.
+
+    Args:
+        kind: `folded` (ours) or `unet` (pix2pix, Shin et al. 2018).
+        source: Channels in; the structures of a label map or scans.
+        target: Channels out; scans or the structures of a label map.
+        labels_in: Whether the source is a one-hot label map.
+        labels_out: Whether the target is a label map: outputs are then logits.
+        widths: Channels per level.
+        head: Channels of the full-resolution layers (`folded` only).
+    """
+
+    kind: str
+    source: tuple[str, ...]
+    target: tuple[str, ...]
+    labels_in: bool
+    labels_out: bool
+    widths: tuple[int, ...]
+    head: int
+
+    @property
+    def styled(self) -> bool:
+        """Whether the generator takes a style: scans made from labels do."""
+        return self.kind == "folded" and self.labels_in and not self.labels_out
+
+    @property
+    def style_size(self) -> int:
+        """Features of a style: mean and log-spread, per structure and target channel."""
+        return 2 * len(self.source) * len(self.target) if self.styled else 0
+
+    @property
+    def stride(self) -> int:
+        """Grids must be multiples of this along each axis."""
+        return 2 ** len(self.widths)
+
+
+class Generator(Protocol):
+    """What games and synthesizers ask of a generator."""
+
+    spec: GeneratorSpec
+
+    def __call__(self, source: Tensor, noise: Tensor, style: Tensor | None) -> Tensor: ...
+
+
+class FoldedGenerator(nn.Module):
+    """Our generator: a folded U-Net, conditioned on the source at every level.
+
+    Args:
+        spec: Channels and widths.
+    """
+
+    def __init__(self, spec: GeneratorSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.net = FoldedUNet(len(spec.source) + 1, len(spec.target), spec.widths, spec.head,
+                              condition=len(spec.source), style=spec.style_size,
+                              late=2 * len(spec.target) if spec.styled else 0)
+        if spec.styled:
+            _start_as_paint(self.net.out, len(spec.target))
+
+    def forward(self, source: Tensor, noise: Tensor, style: Tensor | None) -> Tensor:
+        """Make the target.
+
+        Args:
+            source: `(B, S, I, J, K)`: one-hot structures in label order, background first, or
+                scans on the scale of `medsynth.imaging.intensity`.
+            noise: Standard normal `(B, 1, I, J, K)`.
+            style: `(B, 2, T, S)`: means and log-spreads, raw units, when `spec.styled`.
+
+        Returns:
+            `(B, T, I, J, K)`: scans, exactly 0 in the background, or logits.
+        """
+        if not self.spec.styled or style is None:
+            return self.net(torch.cat([source, noise], 1), source)
+        means, spreads = style[:, 0], style[:, 1]
+        features = torch.stack([2 * means - 1, 0.5 * (spreads + 3)], 1).flatten(1)
+        flat = source.permute(0, 2, 3, 4, 1)
+        tables = torch.cat([means, spreads.exp()], 1).transpose(1, 2).to(flat.dtype)
+        paint = torch.bmm(flat.flatten(1, 3), tables).view(*flat.shape[:-1], -1)
+        paint, grain = paint.permute(0, 4, 1, 2, 3).chunk(2, 1)
+        late = torch.cat([paint, grain * noise], 1)
+        out = self.net(torch.cat([source, noise], 1), source, features, late)
+        return out.relu() * (1 - source[:, :1])
+
+
+def _start_as_paint(conv: nn.Conv3d, channels: int) -> None:
+    """Start as paint seen through the blur of a voxel, with a little grain.
+
+    The last `2 * channels` inputs are paint and grain; the rest starts near zero.
+    """
+    line = torch.tensor([0.25, 0.5, 0.25])
+    blur = line[:, None, None] * line[:, None] * line
+    with torch.no_grad():
+        conv.weight.normal_(std=1e-2)
+        conv.weight[:, -2 * channels:] = 0
+        for channel in range(channels):
+            conv.weight[channel, channel - 2 * channels] = blur
+            conv.weight[channel, channel - channels] = 0.5 * blur
+        nn.init.zeros_(conv.bias)
+
+
+class UNetGenerator(nn.Module):
+    """The U-Net of pix2pix in three dimensions, as in Shin et al. 2018.
+
+    MONAI's `UNet` with strided convolutions, instance norm and dropout in place of noise.
+
+    Args:
+        spec: Channels and widths.
+
+    Source:
+        Isola et al. (arXiv 1611.07004), Shin et al. (arXiv 1807.10225).
+    """
+
+    def __init__(self, spec: GeneratorSpec) -> None:
+        from monai.networks.nets import UNet
+
+        super().__init__()
+        self.spec = spec
+        self.net = UNet(3, len(spec.source), len(spec.target), spec.widths,
+                        (2,) * (len(spec.widths) - 1), norm="INSTANCE", act="LEAKYRELU",
+                        dropout=0.5)
+
+    def forward(self, source: Tensor, noise: Tensor, style: Tensor | None) -> Tensor:
+        """As `FoldedGenerator.forward`; noise and style are not used."""
+        out = self.net(source)
+        if self.spec.labels_out or not self.spec.labels_in:
+            return out
+        return out.relu() * (1 - source[:, :1])
+
+
+def make_generator(spec: GeneratorSpec) -> FoldedGenerator | UNetGenerator:
+    """The generator that a specification describes, freshly initialised."""
+    return FoldedGenerator(spec) if spec.kind == "folded" else UNetGenerator(spec)

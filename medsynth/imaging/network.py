@@ -1,0 +1,195 @@
+"""The folded U-Net from which generator and segmentation discriminator are made.
+
+Knows tensors only: no files, no label schemes, no losses. Most of the arithmetic happens at half
+resolution: blocks of 2×2×2 voxels are folded into channels on the way in and unfolded on the way
+out. There is no statistic over space anywhere (normalisation is per voxel, over channels), so a
+crop is computed exactly as the same voxels of the whole volume, up to the receptive field.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+FOLD = 2
+
+
+def fold(x: Tensor) -> Tensor:
+    """Blocks of 2×2×2 voxels into channels: `(B, C, I, J, K)` → `(B, 8C, I/2, J/2, K/2)`.
+
+    Source: space-to-depth, Shi et al., CVPR 2016 (arXiv 1609.05158), in three dimensions.
+    """
+    b, c, i, j, k = x.shape
+    x = x.reshape(b, c, i // 2, 2, j // 2, 2, k // 2, 2)
+    return x.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, c * 8, i // 2, j // 2, k // 2)
+
+
+def unfold(x: Tensor) -> Tensor:
+    """The inverse of `fold`: `(B, 8C, I, J, K)` → `(B, C, 2I, 2J, 2K)`, channels last in memory."""
+    b, c, i, j, k = x.shape
+    x = x.permute(0, 2, 3, 4, 1).reshape(b, i, j, k, c // 8, 2, 2, 2)
+    x = x.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, 2 * i, 2 * j, 2 * k, c // 8)
+    return x.permute(0, 4, 1, 2, 3)
+
+
+def halve(x: Tensor) -> Tensor:
+    """Mean over blocks of 2×2×2 (a reshape, because `avg_pool3d` has no bf16 kernel on CPUs)."""
+    b, c, i, j, k = x.shape
+    return x.reshape(b, c, i // 2, 2, j // 2, 2, k // 2, 2).mean((3, 5, 7))
+
+
+def double(x: Tensor) -> Tensor:
+    """Nearest-neighbour upsampling by two, channels last in memory."""
+    b, c, i, j, k = x.shape
+    x = x.permute(0, 2, 3, 4, 1).reshape(b, i, 1, j, 1, k, 1, c).expand(b, i, 2, j, 2, k, 2, c)
+    return x.reshape(b, 2 * i, 2 * j, 2 * k, c).permute(0, 4, 1, 2, 3)
+
+
+class Modulation(nn.Module):
+    """Per-voxel normalisation, then gain and shift that depend on the condition at that voxel.
+
+    With one-hot labels as condition this is class-adaptive normalisation; gains and shifts depend
+    on the style as well. Without condition it is a plain gain and shift per channel.
+
+    Args:
+        channels: Channels of the features.
+        condition: Channels of the condition; 0 for none.
+        style: Features of the style; 0 for none.
+
+    Source:
+        Tan et al., *Efficient semantic image synthesis via class-adaptive normalization*
+        (arXiv 2012.04644); layer norm over channels, Ba et al. (arXiv 1607.06450).
+    """
+
+    def __init__(self, channels: int, condition: int, style: int) -> None:
+        super().__init__()
+        rows = max(condition, 1)
+        self.table = nn.Parameter(torch.cat([torch.ones(rows, channels),
+                                             torch.zeros(rows, channels)], 1))
+        self.of_style = nn.Linear(style, rows * 2 * channels) if style else None
+        if self.of_style is not None:
+            nn.init.normal_(self.of_style.weight, std=0.1 / style**0.5)
+            nn.init.zeros_(self.of_style.bias)
+
+    def forward(self, x: Tensor, condition: Tensor | None, style: Tensor | None) -> Tensor:
+        """Features `(B, C, I, J, K)`, condition `(B, L, I, J, K)`, style `(B, S)`."""
+        x = _norm(x).permute(0, 2, 3, 4, 1)
+        table = self.table.expand(len(x), -1, -1)
+        if self.of_style is not None and style is not None:
+            table = table + self.of_style(style).view_as(table)
+        gain, shift = table.to(x.dtype).chunk(2, -1)
+        if condition is None:
+            gain, shift = gain[:, :, None, None], shift[:, :, None, None]
+        else:
+            at = condition.permute(0, 2, 3, 4, 1).flatten(1, 3).to(x.dtype)
+            gain, shift = torch.bmm(at, gain).view_as(x), torch.bmm(at, shift).view_as(x)
+        return torch.addcmul(shift, x, gain).permute(0, 4, 1, 2, 3)
+
+
+class Block(nn.Module):
+    """Two modulated 3×3×3 convolutions beside a shortcut.
+
+    Args:
+        inputs, outputs: Channels.
+        condition, style: As in `Modulation`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, condition: int, style: int) -> None:
+        super().__init__()
+        self.norm1 = Modulation(inputs, condition, style)
+        self.conv1 = nn.Conv3d(inputs, outputs, 3, padding=1)
+        self.norm2 = Modulation(outputs, condition, style)
+        self.conv2 = nn.Conv3d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Conv3d(inputs, outputs, 1, bias=False) if inputs != outputs else None
+
+    def forward(self, x: Tensor, condition: Tensor | None, style: Tensor | None) -> Tensor:
+        """Features in, features out, same grid."""
+        h = self.conv1(_active(self.norm1(x, condition, style)))
+        h = self.conv2(_active(self.norm2(h, condition, style)))
+        return h + (x if self.shortcut is None else self.shortcut(x))
+
+
+class FoldedUNet(nn.Module):
+    """U-Net over folded voxels, conditioned at every level.
+
+    Args:
+        inputs: Channels in.
+        outputs: Channels out, at full resolution.
+        widths: Channels at 1/2, 1/4, 1/8 … of the resolution.
+        head: Channels of the thin full-resolution layers.
+        condition: Channels of the condition seen by the decoder; 0 for none.
+        style: Features of the style; 0 for none.
+        late: Channels that join the last convolution at full resolution.
+
+    The grid must be a multiple of `2 ** len(widths)` along each axis.
+    """
+
+    def __init__(self, inputs: int, outputs: int, widths: Sequence[int], head: int,
+                 condition: int = 0, style: int = 0, late: int = 0) -> None:
+        super().__init__()
+        self.stride = FOLD ** len(widths)
+        self.enter = nn.Conv3d(8 * inputs, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(
+            nn.Conv3d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.encode = nn.ModuleList(
+            nn.Conv3d(b, b, 3, padding=1) for b in widths[1:])
+        self.bottom = Block(widths[-1], widths[-1], condition, style)
+        self.up = nn.ModuleList(
+            nn.Conv3d(b, a, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.decode = nn.ModuleList(Block(a, a, condition, style) for a in widths[:-1])
+        self.leave = nn.Conv3d(widths[0], 8 * head, 3, padding=1)
+        self.full_norm = Modulation(head, condition, style)
+        self.full = nn.Conv3d(head, head, 3, padding=1)
+        self.out = nn.Conv3d(head + late, outputs, 3, padding=1)
+        _same_in_each_block(self.leave)
+
+    def forward(self, x: Tensor, condition: Tensor | None = None,
+                style: Tensor | None = None, late: Tensor | None = None) -> Tensor:
+        """`(B, inputs, I, J, K)` → `(B, outputs, I, J, K)`."""
+        at = _pyramid(condition, len(self.down) + 2)
+        h = self.enter(fold(x).contiguous(memory_format=torch.channels_last_3d))
+        skips = []
+        for down, encode in zip(self.down, self.encode, strict=True):
+            skips.append(h)
+            h = down(_active(_norm(h)))
+            h = h + encode(_active(_norm(h)))
+        h = self.bottom(h, at[-1], style)
+        for level in range(len(skips) - 1, -1, -1):
+            h = double(self.up[level](h)) + skips[level]
+            h = self.decode[level](h, at[level + 1], style)
+        h = unfold(self.leave(_active(_norm(h))))
+        h = self.full(_active(self.full_norm(h, at[0], style)))
+        h = _active(h)
+        return self.out(h if late is None else torch.cat([h, late], 1))
+
+
+def _active(x: Tensor) -> Tensor:
+    return functional.leaky_relu(x, 0.2, inplace=True)
+
+
+def _norm(x: Tensor) -> Tensor:
+    """Layer norm over channels, voxel by voxel, in the precision of its input."""
+    x = x.permute(0, 2, 3, 4, 1)
+    with torch.autocast(x.device.type, enabled=False):
+        return functional.layer_norm(x, x.shape[-1:]).permute(0, 4, 1, 2, 3)
+
+
+def _pyramid(condition: Tensor | None, levels: int) -> list[Tensor | None]:
+    if condition is None:
+        return [None] * levels
+    pyramid: list[Tensor | None] = [condition]
+    for _ in range(levels - 1):
+        condition = halve(condition)
+        pyramid.append(condition)
+    return pyramid
+
+
+def _same_in_each_block(conv: nn.Conv3d) -> None:
+    """ICNR: sub-voxels of a block start out equal, so that no checkerboard is there to unlearn.
+
+    Source: Aitken et al., *Checkerboard artifact free sub-pixel convolution* (arXiv 1707.02937).
+    """
+    with torch.no_grad():
+        weight = conv.weight[:: FOLD**3]
+        conv.weight.copy_(weight.repeat_interleave(FOLD**3, 0))

@@ -1,0 +1,275 @@
+"""A trained generator, ready to use: label maps in, scans out, or scans in, label maps out.
+
+`load(RUN)` is all that a script needs. Knows nothing of configurations: what it must know to
+build the generator stands in the model file.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medsynth.core.labels import BRAIN, TISSUE, LabelScheme, scheme
+from medsynth.core.random import Key
+from medsynth.core.volume import LabelMap, Volume, bounding_box
+from medsynth.errors import LabelError, ModelError, UsageError
+from medsynth.imaging.generator import (
+    FoldedGenerator,
+    GeneratorSpec,
+    UNetGenerator,
+    make_generator,
+)
+from medsynth.imaging.intensity import UNITS, brain_mask, normalise
+from medsynth.imaging.style import StylePrior
+from medsynth.training.precision import choose_precision
+from medsynth.training.weights import load_model, save_model
+
+FORMAT = "medsynth-image/1"
+BYTES_PER_VOXEL = 500
+"""Peak memory of a forward pass per voxel of the grid, measured with the default widths in
+bf16; only used to decide when to work in windows."""
+
+OVERLAP = 32
+"""Voxels by which windows overlap; their seams are blended over this width."""
+
+
+@dataclass(frozen=True, eq=False)
+class Synthesizer:
+    """A generator with what it needs around it.
+
+    Args:
+        generator: On its device, in its precision, in evaluation mode.
+        prior: Where styles come from; None when the generator takes none.
+        target_scheme: Scheme of the label maps that it makes; None when it makes scans.
+        fingerprint: First 16 hexadecimal digits of the SHA-256 of the model file.
+        window: Largest edge of the grid computed at once, a multiple of the stride; None lets
+            the free memory decide.
+    """
+
+    generator: FoldedGenerator | UNetGenerator
+    prior: StylePrior | None
+    target_scheme: LabelScheme | None
+    fingerprint: str
+    window: int | None = None
+
+    @property
+    def spec(self) -> GeneratorSpec:
+        """Channels and widths."""
+        return self.generator.spec
+
+    def generate(self, labels: LabelMap, key: Key, style: np.ndarray | None = None) -> Volume:
+        """Make scans for a label map.
+
+        Args:
+            labels: Tissue and tumour in the *brain* scheme, any grid.
+            key: Style and noise; the same key gives the same scan.
+            style: `(2, T, S)` to use instead of a drawn one; NaN entries are filled in.
+
+        Returns:
+            float32 `(T, I, J, K)` on the grid of `labels`: 1,000 is the 99.5th percentile of a
+            typical brain, the background is exactly 0.
+
+        Raises:
+            ModelError: The model does not make scans from labels.
+            LabelError: The label map is empty or has no tissue.
+        """
+        if not self.spec.labels_in or self.spec.labels_out:
+            raise ModelError("a model that makes scans from labels",
+                             f"one that makes {', '.join(self.spec.target[:3])}…")
+        _check_labels(labels)
+        box = bounding_box(labels.data > 0)
+        onehot = torch.from_numpy(labels.scheme.encode(labels.data[box]))[None]
+        if self.prior is not None:
+            style = self.prior.draw(key.fold("style")) if style is None else self.prior.fill(style)
+        out = self._run(onehot, key, style)
+        data = np.zeros((len(self.spec.target), *labels.shape), np.float32)
+        data[(slice(None), *box)] = out.float().cpu().numpy() * UNITS
+        return Volume(data, labels.affine, self.spec.target, labels.source)
+
+    def segment(self, scans: Volume) -> LabelMap:
+        """Make a label map for scans.
+
+        Args:
+            scans: Skull-stripped; must have the model's source channels.
+
+        Returns:
+            Label map on the same grid, background outside of the brain.
+
+        Raises:
+            ModelError: The model does not make label maps, or needs a channel that is missing.
+        """
+        if self.target_scheme is None or self.spec.labels_in:
+            raise ModelError("a model that makes label maps from scans",
+                             f"one that makes {', '.join(self.spec.target)}")
+        missing = [m for m in self.spec.source if m not in scans.channels]
+        if missing:
+            raise ModelError(f"scans {', '.join(self.spec.source)}", f"no {', '.join(missing)}",
+                             None, "Use a model trained for the scans that you have.")
+        picked = np.stack([scans.channel(m) for m in self.spec.source])
+        mask = brain_mask(picked)
+        box = bounding_box(mask)
+        source = torch.from_numpy(normalise(picked, mask)[(slice(None), *box)])[None]
+        out = self._run(source, Key(0, ("segment",)), None)
+        data = np.zeros(scans.shape, np.uint8)
+        values = np.asarray(self.target_scheme.values, np.uint8)
+        if "GM" in self.target_scheme:  # every brain voxel has a tissue
+            named = values[1:][out[1:].argmax(0).cpu().numpy()]
+        else:
+            named = values[out.argmax(0).cpu().numpy()]
+        data[box] = named * mask[box]
+        return LabelMap(data, scans.affine, self.target_scheme, scans.source)
+
+    def _run(self, source: Tensor, key: Key, style: np.ndarray | None) -> Tensor:
+        """`(1, S, I, J, K)` of any size → `(T, I, J, K)`; pads to the stride and crops again."""
+        first = next(self.generator.parameters())
+        device, dtype, stride = first.device, first.dtype, self.spec.stride
+        shape = source.shape[2:]
+        padding = [n for size in reversed(shape) for n in (0, -size % stride)]
+        source = nn.functional.pad(source, padding)
+        if self.spec.labels_in and any(padding):
+            source[:, 0] = 1 - source[:, 1:].sum(1)
+        noise = torch.from_numpy(key.fold("noise").numpy().standard_normal(
+            source.shape[2:], np.float32))[None, None]
+        table = None if style is None else torch.from_numpy(style)[None].to(device)
+        with torch.inference_mode():
+            def forward(box: tuple[slice, ...]) -> Tensor:
+                at = (slice(None), slice(None), *box)
+                return self.generator(
+                    source[at].to(device, dtype), noise[at].to(device, dtype),
+                    None if table is None else table.to(dtype))[0]
+
+            whole = tuple(source.shape[2:])
+            window = self.window or _window_for(whole, device)
+            out = forward((slice(None),) * 3) if window is None or max(whole) <= window else \
+                _blend(forward, len(self.spec.target), whole, window, stride)
+        return out[:, :shape[0], :shape[1], :shape[2]]
+
+
+def _check_labels(labels: LabelMap) -> None:
+    if not labels.data.any():
+        raise LabelError("a label map with structures", "only background", None,
+                         "Check that it is the right file.")
+    if labels.scheme != BRAIN or not any(labels.has(tissue) for tissue in TISSUE):
+        found = [a for a in labels.scheme.abbreviations[1:] if labels.has(a)]
+        raise LabelError(
+            "tissue and tumour in one label map (<case>-brain.nii.gz, scheme 'brain')",
+            f"only {', '.join(found)}", None,
+            "Add CSF, grey and white matter with `medsynth tissue cohort.json -o OUT`.")
+
+
+def _window_for(shape: tuple[int, ...], device: torch.device) -> int | None:
+    """Edge of a window that fits the free memory, or None when the whole grid does."""
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    voxels = int(0.6 * free / BYTES_PER_VOXEL)
+    if np.prod(shape) <= voxels:
+        return None
+    return max(int(voxels ** (1 / 3)) // 32 * 32, 96)
+
+
+def _blend(forward: Callable[[tuple[slice, ...]], Tensor], channels: int,
+           shape: tuple[int, ...], window: int, stride: int) -> Tensor:
+    """Overlapping windows, blended linearly over their overlap."""
+    starts = [_starts(n, window, stride) for n in shape]
+    total = torch.zeros(channels, *shape)
+    weight = torch.zeros(shape)
+    for i in starts[0]:
+        for j in starts[1]:
+            for k in starts[2]:
+                box = tuple(slice(a, min(a + window, n))
+                            for a, n in zip((i, j, k), shape, strict=True))
+                part = forward(box).float().cpu()
+                ramp = _ramp(box, shape)
+                total[(slice(None), *box)] += part * ramp
+                weight[box] += ramp
+    return total / weight
+
+
+def _starts(length: int, window: int, stride: int) -> list[int]:
+    if length <= window:
+        return [0]
+    step = (window - OVERLAP) // stride * stride
+    starts = list(range(0, length - window, step))
+    return [*starts, length - window]
+
+
+def _ramp(box: tuple[slice, ...], shape: tuple[int, ...]) -> Tensor:
+    """Weight 1 inside, falling towards edges that another window overlaps."""
+    edges = []
+    for part, length in zip(box, shape, strict=True):
+        at = torch.arange(part.stop - part.start) + 0.5
+        low = at / OVERLAP if part.start > 0 else torch.ones_like(at)
+        high = at.flip(0) / OVERLAP if part.stop < length else torch.ones_like(at)
+        edges.append(torch.minimum(low, high).clamp(1e-3, 1))
+    return edges[0][:, None, None] * edges[1][:, None] * edges[2]
+
+
+def save(path: Path, generator: FoldedGenerator | UNetGenerator, prior: StylePrior | None,
+         target_scheme: LabelScheme | None, config: str) -> None:
+    """Write a model: weights, style prior, and everything needed to use them, in one file.
+
+    Args:
+        path: `model.safetensors`.
+        generator: Its weights are stored in fp32.
+        prior: Style prior or None.
+        target_scheme: Scheme of the label maps that it makes, or None.
+        config: The resolved configuration, YAML.
+    """
+    tensors = {f"generator.{k}": v.float() for k, v in generator.state_dict().items()}
+    if prior is not None:
+        tensors["prior.mean"] = torch.from_numpy(prior.mean)
+        tensors["prior.covariance"] = torch.from_numpy(prior.covariance)
+    save_model(path, tensors, {
+        "format": FORMAT, "generator": json.dumps(asdict(generator.spec)),
+        "style_shape": json.dumps(prior.shape if prior else None),
+        "target_scheme": target_scheme.name if target_scheme else "", "config": config})
+
+
+def load(path: Path | str, *, device: str | None = None, precision: str = "auto",
+         window: int | None = None) -> Synthesizer:
+    """A model from a run, ready to use.
+
+    Args:
+        path: A run folder or a `model.safetensors`.
+        device: For example `cuda:1`; None takes a GPU when there is one.
+        precision: `auto`, `bf16`, `fp16` or `fp32`.
+        window: See `Synthesizer`.
+
+    Raises:
+        UsageError: No model there.
+        ModelError: The file is not an image model of this version.
+    """
+    file = Path(path)
+    file = file / "model.safetensors" if file.is_dir() else file
+    if not file.exists():
+        raise UsageError("a run with model.safetensors", "none", path,
+                         "Give the folder that `medsynth train --out RUN` wrote.")
+    tensors, metadata, fingerprint = load_model(file)
+    if metadata.get("format") != FORMAT:
+        raise ModelError(f"a model of format {FORMAT!r}", repr(metadata.get("format")), file)
+    raw = json.loads(metadata["generator"])
+    spec = GeneratorSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    generator = make_generator(spec)
+    weights = {k.removeprefix("generator."): v for k, v in tensors.items()
+               if k.startswith("generator.")}
+    try:
+        generator.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError("the weights of that generator", str(error).splitlines()[0], file,
+                         "The file was made by another version: train again.") from error
+    dtype = choose_precision(precision, where).dtype
+    generator = generator.eval().requires_grad_(False).to(where, dtype)
+    generator = generator.to(memory_format=torch.channels_last_3d)
+    shape = json.loads(metadata["style_shape"])
+    prior = None if shape is None else StylePrior(
+        tensors["prior.mean"].numpy(), tensors["prior.covariance"].numpy(), tuple(shape))
+    name = metadata["target_scheme"]
+    return Synthesizer(generator, prior, scheme(name) if name else None, fingerprint, window)
