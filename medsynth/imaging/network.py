@@ -148,12 +148,12 @@ class FoldedUNet(nn.Module):
                 style: Tensor | None = None, late: Tensor | None = None) -> Tensor:
         """`(B, inputs, I, J, K)` → `(B, outputs, I, J, K)`."""
         at = _pyramid(condition, len(self.down) + 2)
-        h = self.enter(fold(x).contiguous(memory_format=torch.channels_last_3d))
+        h = _active(self.enter(fold(x).contiguous(memory_format=torch.channels_last_3d)))
         skips = []
         for down, encode in zip(self.down, self.encode, strict=True):
             skips.append(h)
-            h = down(_active(_norm(h)))
-            h = h + encode(_active(_norm(h)))
+            h = _active(down(h))
+            h = h + _active(encode(h))
         h = self.bottom(h, at[-1], style)
         for level in range(len(skips) - 1, -1, -1):
             h = double(self.up[level](h)) + skips[level]

@@ -1,0 +1,1 @@
+"""Files: NIfTI, folder layouts, cohorts, sidecars. The only package that opens data files."""

@@ -1,0 +1,28 @@
+"""`cohort.json`: a cohort on disk, readable by MONAI's `load_decathlon_datalist`."""
+
+from pathlib import Path
+
+from medsynth.core.cohort import Cohort
+from medsynth.errors import DataError
+from medsynth.io.sidecar import read_json, write_json
+
+
+def write(path: Path, cohort: Cohort) -> None:
+    """Write a cohort; file names are kept relative to the file."""
+    write_json(path, cohort.to_json(path.parent))
+
+
+def read(path: Path) -> Cohort:
+    """Read a cohort.
+
+    Raises:
+        DataError: Missing, not JSON, or not a cohort.
+    """
+    if path.is_dir():
+        path = path / "cohort.json"
+    data = read_json(path)
+    if data.get("schema") != "medsynth-cohort/1":
+        raise DataError("a cohort file (schema medsynth-cohort/1)",
+                        f"schema {data.get('schema')!r}", path,
+                        "Make one with `medsynth index DATA --scheme … -o cohort.json`.")
+    return Cohort.from_json(data, path.parent)

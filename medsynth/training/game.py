@@ -1,0 +1,88 @@
+"""What a game is: players, phases, and a loss for each phase.
+
+A game opens the batch; the trainer does not. Images and tables are two games.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+Metrics = dict[str, Tensor | float]
+
+
+class Phase(NamedTuple):
+    """One optimiser's turn within a step.
+
+    Args:
+        name: Passed to `Game.loss`.
+        player: Whose parameters are updated.
+        every: Steps between two turns; above 1 it is lazy regularisation, and the trainer
+            multiplies the loss by `every` so that its weight does not depend on how often it runs.
+
+    Source:
+        Karras et al., *Analyzing and improving the image quality of StyleGAN*
+        (arXiv 1912.04958), section 3.1 for lazy regularisation.
+    """
+
+    name: str
+    player: str
+    every: int = 1
+
+
+class Share(NamedTuple):
+    """Which cases of the global batch a micro-batch holds.
+
+    Args:
+        first: Position of its first case in the global batch.
+        count: Number of its cases.
+        total: Cases of the global batch.
+    """
+
+    first: int
+    count: int
+    total: int
+
+
+class Noise:
+    """Random numbers for the cases at hand, whoever computes them.
+
+    Numbers are drawn for the *global* batch from a generator seeded by (seed, step, phase), and
+    this share is cut out, so that one rank and many see the same noise.
+
+    Args:
+        seed: Already mixed from run seed, step and phase.
+        share: Which cases.
+        device: Where the numbers are wanted; they are drawn on the CPU.
+    """
+
+    def __init__(self, seed: int, share: Share, device: torch.device) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+        self._share, self._device = share, device
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers `(cases, *shape)`."""
+        return self._cut(torch.randn(self._share.total, *shape, generator=self._generator))
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Numbers uniform on [0, 1), `(cases, *shape)`."""
+        return self._cut(torch.rand(self._share.total, *shape, generator=self._generator))
+
+    def _cut(self, drawn: Tensor) -> Tensor:
+        first = self._share.first
+        return drawn[first: first + self._share.count].to(self._device, non_blocking=True)
+
+
+class Game(Protocol):
+    """Players, whose turn it is, and what each turn minimises."""
+
+    players: nn.ModuleDict
+    phases: Sequence[Phase]
+
+    def loss(self, phase: str, batch: Any, noise: Noise) -> tuple[Tensor, Metrics]:
+        """The loss of one phase on one micro-batch: a mean over its cases.
+
+        Metrics are detached tensors or numbers, averaged over micro-batches and ranks.
+        """
+        ...

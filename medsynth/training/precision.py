@@ -1,0 +1,72 @@
+"""Which arithmetic a device does well, and why it was chosen."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from medsynth.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Arithmetic of convolutions and matrix products; weights stay in fp32 while training.
+
+    Args:
+        dtype: `torch.bfloat16`, `torch.float16` or `torch.float32`.
+        reason: Why, in words, for the log.
+    """
+
+    dtype: torch.dtype
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """`bf16`, `fp16` or `fp32`."""
+        return {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(self.dtype, "fp32")
+
+    @property
+    def mixed(self) -> bool:
+        """Whether autocast is on."""
+        return self.dtype != torch.float32
+
+    @property
+    def scaled(self) -> bool:
+        """Whether gradients must be scaled lest they underflow."""
+        return self.dtype == torch.float16
+
+
+def choose_precision(wish: str, device: torch.device) -> Precision:
+    """Pick a precision for a device.
+
+    Args:
+        wish: `auto`, `bf16`, `fp16` or `fp32`.
+        device: Where the work is done.
+
+    Raises:
+        ConfigError: fp16 on a CPU, where it is slower than fp32 and has no scaler to rely on.
+    """
+    if wish == "fp32":
+        return Precision(torch.float32, "asked for")
+    if wish == "fp16" and device.type == "cpu":
+        raise ConfigError("train.precision bf16, fp32 or auto on a CPU", "fp16", None,
+                          "fp16 is for GPUs without bf16.")
+    if wish in ("bf16", "fp16"):
+        return Precision(torch.bfloat16 if wish == "bf16" else torch.float16, "asked for")
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        if major >= 8:
+            return Precision(torch.bfloat16, f"the GPU has it (capability {major}.{minor})")
+        return Precision(torch.float16, f"the GPU has no bf16 (capability {major}.{minor})")
+    if device.type == "cpu" and _cpu_has_bf16():
+        return Precision(torch.bfloat16, "the CPU has bf16 instructions")
+    return Precision(torch.float32, f"no fast bf16 on this {device.type}")
+
+
+def _cpu_has_bf16() -> bool:
+    """By the flags that Linux reports; elsewhere the answer is no."""
+    try:
+        words = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)

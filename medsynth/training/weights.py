@@ -1,0 +1,41 @@
+"""`model.safetensors`: weights, with everything needed to use them in the file's metadata."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from medsynth import __version__
+from medsynth.core.paths import replacing
+from medsynth.errors import ModelError
+
+
+def save_model(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors and metadata, whole or not at all; the same content gives the same bytes."""
+    from safetensors.torch import save_file
+
+    with replacing(path) as beside:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside,
+                  {"medsynth": __version__, **metadata})
+
+
+def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
+    """Read a model.
+
+    Returns:
+        Tensors, metadata, and the first 16 hexadecimal digits of the file's SHA-256.
+
+    Raises:
+        ModelError: The file is not a whole safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            metadata = dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise ModelError("a whole safetensors file", str(error), path,
+                         "Copy it again or train again.") from error
+    return tensors, metadata, hashlib.sha256(path.read_bytes()).hexdigest()[:16]
