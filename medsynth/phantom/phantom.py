@@ -1,0 +1,176 @@
+"""A phantom: from a key to four scans, a label map, and the parameters that were drawn."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medsynth.core.cohort import MODALITIES
+from medsynth.core.labels import BRAIN, TISSUE
+from medsynth.core.random import Key
+from medsynth.core.volume import LabelMap, Source, Volume
+from medsynth.phantom import anatomy, scanner, tumour
+from medsynth.phantom.atlas import atlas
+from medsynth.phantom.fields import Box, blur, smooth_fields
+from medsynth.phantom.signal import Protocol, substances
+
+BRAIN_MM = ((-80.0, 80.0), (-112.0, 82.0), (-76.0, 92.0))
+"""The part of MNI space that holds every brain, inside which all work is done."""
+
+FRAME_MM = (240, 240, 155)
+"""The field of view of BraTS."""
+
+FRAME_START_MM = (-120.0, -134.0, -77.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Phantom:
+    """A brain that nobody has.
+
+    Args:
+        scans: `MODALITIES`, float32, arbitrary units, background exactly 0.
+        labels: Tissue and tumour, *brain* scheme, on the same grid.
+        parameters: Everything that was drawn, JSON-able.
+    """
+
+    scans: Volume
+    labels: LabelMap
+    parameters: dict[str, Any]
+
+
+def make(key: Key, *, spacing_mm: float = 1.0, tumour: bool = True) -> Phantom:
+    """Make a phantom; a pure function of its arguments.
+
+    Args:
+        key: Which one.
+        spacing_mm: Edge of a voxel; the field of view is that of BraTS, 240 × 240 × 155 mm, and
+            files are written LPS as BraTS does.
+        tumour: Whether it has one.
+    """
+    box = _work_box(spacing_mm)
+    person = anatomy.draw(key.fold("person"))
+    growing = None
+    fractions = anatomy.tissue(atlas(), person, key.fold("anatomy"), box)
+    parameters: dict[str, Any] = {"spacing_mm": spacing_mm, "anatomy": person, "tumour": None}
+    named = torch.zeros(box.shape, dtype=torch.uint8)
+    if tumour:
+        growing, named, fractions = _with_tumour(fractions, person, key, box)
+        parameters["tumour"] = growing.parameters
+    mask = _stripped(fractions.sum(0) > 0.5, key.fold("strip"), box)
+    tissue = 1 + fractions.argmax(0).to(torch.uint8)
+    labels = torch.where(named > 0, named, tissue) * mask
+    protocol = Protocol.draw(key.fold("protocol"))
+    signals = _signals(fractions * mask, labels, protocol, key, box)
+    parameters["protocol"] = asdict(protocol)
+    parameters["scans"] = {}
+    scans = []
+    for index, name in enumerate(MODALITIES):
+        scan = scanner.draw(key.fold("scanner", name))
+        parameters["scans"][name] = scan
+        scans.append(scanner.acquire(signals[index], mask, scan, key.fold("scan", name), box))
+    parameters["substances"] = {name: asdict(substance) | {"uptake": uptake} for name,
+                                (substance, uptake) in substances(key.fold("tissue")).items()}
+    return _framed(torch.stack(scans), labels, box, parameters)
+
+
+def _work_box(spacing_mm: float) -> Box:
+    """The brain's box on voxels of the frame."""
+    start = [_on_grid(low, o, spacing_mm) for (low, _), o in
+             zip(BRAIN_MM, FRAME_START_MM, strict=True)]
+    shape = [int((high - low) // spacing_mm) + 1 for low, (_, high) in
+             zip(start, BRAIN_MM, strict=True)]
+    return Box((shape[0], shape[1], shape[2]), spacing_mm, (start[0], start[1], start[2]))
+
+
+def _on_grid(low: float, origin: float, spacing_mm: float) -> float:
+    return origin + spacing_mm * max(np.ceil((low - origin) / spacing_mm), 0)
+
+
+def _with_tumour(fractions: Tensor, person: dict[str, Any], key: Key,
+                 box: Box) -> tuple[tumour.Tumour, Tensor, Tensor]:
+    growing = tumour.grow(fractions, box, key.fold("tumour"))
+    push = tumour.push_mm(growing, box)
+    fractions = anatomy.tissue(atlas(), person, key.fold("anatomy"), box, push)
+    return growing, tumour.paint(growing, fractions, box, key.fold("outline")), fractions
+
+
+def _stripped(brain: Tensor, key: Key, box: Box) -> Tensor:
+    """The brain as a skull-stripping tool leaves it: a little too much or too little, here and
+    there."""
+    rng = key.numpy()
+    bias = rng.uniform(-0.12, 0.12)
+    soft = blur(brain[None].float(), 1.5 / box.spacing_mm)[0]
+    uneven = 0.12 * smooth_fields(key.fold("uneven"), 1, box, 12.0)[0]
+    return (soft + uneven + bias > 0.5) & brain
+
+
+def _signals(fractions: Tensor, labels: Tensor, protocol: Protocol, key: Key,
+             box: Box) -> Tensor:
+    """T1, T1c, T2, FLAIR before the scanner, `(4, I, J, K)`."""
+    of = substances(key.fold("tissue"))
+    rng = key.fold("texture").numpy()
+    healthy = smooth_fields(key.fold("healthy"), 1, box, 3.0)[0]
+    rough = smooth_fields(key.fold("rough"), 2, box, float(rng.uniform(2.5, 5)))
+    fine = smooth_fields(key.fold("fine"), 1, box, max(1.2, box.spacing_mm))[0]
+    signals = torch.zeros(4, *box.shape)
+    rest = torch.ones(box.shape)
+    sharpness = float(rng.uniform(0.6, 1.2)) / box.spacing_mm
+    for name in ("ED", "NCR", "ET", "RC"):
+        here = labels == BRAIN.value(name)
+        if not bool(here.any()):
+            continue
+        weight = blur(here[None].float(), sharpness)[0]
+        weight = weight * float(rng.uniform(0.75, 1)) if name == "ED" else weight
+        strength = float(rng.uniform(0.04, 0.16)) * (0.3 if name == "RC" else 1.0)
+        amounts = [strength * float(rng.uniform(0.5, 1.5)) for _ in range(4)]
+        values = protocol.signals(*of[name])
+        for index in range(4):
+            texture = 1 + amounts[index] * (rough[index % 2] + 0.4 * fine)
+            signals[index] += weight * float(values[index]) * texture.clamp(0.3, 2)
+        rest -= weight
+    rest = rest.clamp_min(0)
+    for channel, name in enumerate(TISSUE):
+        values = protocol.signals(*of[name])
+        weight = fractions[channel] * rest * (1 + (0.0 if name == "CSF" else 0.02) * healthy)
+        for index in range(4):
+            signals[index] += weight * float(values[index])
+    return _with_vessels(signals, fractions, protocol, key.fold("vessels"), box)
+
+
+def _with_vessels(signals: Tensor, fractions: Tensor, protocol: Protocol, key: Key,
+                  box: Box) -> Tensor:
+    """Tubes where two smooth fields vanish together; bright with contrast, else dark."""
+    pair = smooth_fields(key.fold("where"), 2, box, 6.0)
+    width = 0.09 * max(1.0, box.spacing_mm / 1.5)
+    tube = torch.exp(-pair.square().sum(0) / width**2)
+    near_csf = blur(fractions[:1], 1.5 / box.spacing_mm)[0].clamp(0, 1)
+    share = 0.55 * tube * (fractions.sum(0) > 0.5) * (0.15 + 0.85 * near_csf).clamp(0, 1)
+    blood = protocol.signals(*substances(key)["BLOOD"])
+    for index, value in enumerate(blood.tolist()):
+        flowing = value if index == 1 else 0.35 * value
+        signals[index] = signals[index] * (1 - share) + share * flowing
+    return signals
+
+
+def _framed(scans: Tensor, labels: Tensor, box: Box, parameters: dict[str, Any]) -> Phantom:
+    """Put the box into the field of view of BraTS; files go back to LPS."""
+    s = box.spacing_mm
+    shape = tuple(int(np.ceil(n / s)) for n in FRAME_MM)
+    at = [round((b - f) / s) for b, f in zip(box.origin_mm, FRAME_START_MM, strict=True)]
+    place = tuple(slice(a, min(a + n, m)) for a, n, m in
+                  zip(at, box.shape, shape, strict=True))
+    inside = tuple(slice(0, p.stop - p.start) for p in place)
+    data = np.zeros((4, *shape), np.float32)
+    data[(slice(None), *place)] = scans.numpy()[(slice(None), *inside)]
+    named = np.zeros(shape, np.uint8)
+    named[place] = labels.numpy()[inside]
+    affine = np.diag([s, s, s, 1.0])
+    affine[:3, 3] = FRAME_START_MM
+    stored = affine.copy()
+    stored[:2, :2] *= -1
+    stored[:2, 3] += [s * (n - 1) for n in shape[:2]]
+    source = Source(stored, (0, 1, 2), (-1, -1, 1), 2)
+    return Phantom(Volume(data, affine, MODALITIES, source),
+                   LabelMap(named, affine, BRAIN, source), parameters)

@@ -1,0 +1,149 @@
+"""Signal equations and relaxation times: from tissue to brightness.
+
+Signals are mixed, never relaxation times: in a voxel that is half CSF and half grey matter the
+two signals add. Times are in ms, angles in degrees, concentrations in mmol/l.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medsynth.core.random import Key
+
+
+@dataclass(frozen=True)
+class Substance:
+    """What a structure is made of, to a scanner.
+
+    Args:
+        t1, t2: Relaxation times in ms.
+        density: Proton density, water 1.
+    """
+
+    t1: float
+    t2: float
+    density: float
+
+    def with_gadolinium(self, mmol: float) -> "Substance":
+        """The same with contrast agent: rates grow with concentration.
+
+        Source:
+            Relaxivities r1 4.5 and r2 5.5 l/(mmol·s) of gadobutrol and its like in plasma at
+            1.5 to 3 T: Rohrer et al., Investigative Radiology 40(11), 2005.
+        """
+        return Substance(1 / (1 / self.t1 + 4.5e-3 * mmol), 1 / (1 / self.t2 + 5.5e-3 * mmol),
+                         self.density)
+
+
+def spoiled_gradient_echo(of: Substance, tr: float, flip_deg: float) -> float:
+    """Steady state of a spoiled gradient echo, echo time short.
+
+    Source:
+        Ernst and Anderson, Rev. Sci. Instrum. 37, 1966.
+    """
+    flip, e1 = np.deg2rad(flip_deg), np.exp(-tr / of.t1)
+    return float(of.density * np.sin(flip) * (1 - e1) / (1 - np.cos(flip) * e1))
+
+
+def spin_echo(of: Substance, tr: float, te: float) -> float:
+    """Spin echo, and turbo spin echo at its effective echo time.
+
+    Source:
+        Hahn, Phys. Rev. 80, 1950; Haacke et al., *Magnetic Resonance Imaging*, 1999, ch. 8.
+    """
+    return float(of.density * (1 - np.exp(-tr / of.t1)) * np.exp(-te / of.t2))
+
+
+def inversion_recovery(of: Substance, tr: float, ti: float, te: float) -> float:
+    """Magnitude of an inversion-recovery (turbo) spin echo: FLAIR, when `ti` nulls CSF.
+
+    Source:
+        Hajnal et al., J. Comput. Assist. Tomogr. 16(6), 1992.
+    """
+    recovered = 1 - 2 * np.exp(-ti / of.t1) + np.exp(-tr / of.t1)
+    return float(of.density * abs(recovered) * np.exp(-te / of.t2))
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Sequences of one examination.
+
+    Args:
+        t1: `("spin_echo", TR, TE)` or `("gradient_echo", TR, flip)`.
+        t2: TR, TE.
+        flair: TR, TI, TE.
+        gadolinium: Concentration in enhancing tumour in mmol/l.
+    """
+
+    t1: tuple[str, float, float]
+    t2: tuple[float, float]
+    flair: tuple[float, float, float]
+    gadolinium: float
+
+    @classmethod
+    def draw(cls, key: Key) -> "Protocol":
+        """A clinical protocol: ranges of the consensus protocol for brain tumours, and wider.
+
+        Source:
+            Ellingson et al., Neuro-Oncology 17(9), 2015.
+        """
+        rng = key.numpy()
+        t1 = ("spin_echo", float(rng.uniform(400, 700)), float(rng.uniform(8, 16))) \
+            if rng.random() < 0.5 else \
+            ("gradient_echo", float(rng.uniform(9, 25)), float(rng.uniform(14, 28)))
+        return cls(t1, (float(rng.uniform(3500, 6000)), float(rng.uniform(80, 115))),
+                   (float(rng.uniform(8500, 11000)), float(rng.uniform(2350, 2650)),
+                    float(rng.uniform(90, 140))),
+                   float(rng.uniform(0.25, 1.0)))
+
+    def t1_signal(self, of: Substance) -> float:
+        """Brightness on the T1-weighted scans."""
+        kind, tr, second = self.t1
+        return spin_echo(of, tr, second) if kind == "spin_echo" else \
+            spoiled_gradient_echo(of, tr, second)
+
+    def signals(self, of: Substance, uptake: float) -> np.ndarray:
+        """Brightness on T1, T1c, T2 and FLAIR.
+
+        Args:
+            of: The substance without contrast agent.
+            uptake: Share of the enhancing tumour's gadolinium that it takes up.
+        """
+        after = of.with_gadolinium(self.gadolinium * uptake)
+        return np.array([self.t1_signal(of), self.t1_signal(after), spin_echo(of, *self.t2),
+                         inversion_recovery(of, *self.flair)], np.float32)
+
+
+def substances(key: Key) -> dict[str, tuple[Substance, float]]:
+    """Relaxation of every structure in one subject, and its uptake of contrast agent.
+
+    Healthy tissue between 1.5 and 3 T; tumour around what relaxometry of gliomas reports. The
+    non-enhancing core is solid tumour in most cases (bright on FLAIR) and fluid-filled necrosis
+    in the others (dark).
+
+    Returns:
+        Abbreviation → substance and uptake; `BLOOD` for vessels.
+
+    Source:
+        Stanisz et al., Magn. Reson. Med. 54(3), 2005; Bottomley et al., Medical Physics 14(1),
+        1987; Badve et al., Neuro-Oncology 19(2), 2017.
+    """
+    rng = key.numpy()
+
+    def vary(value: float, spread: float) -> float:
+        return float(value * np.exp(spread * rng.standard_normal()))
+
+    fluid = bool(rng.random() < 0.35)
+    core_t1, core_t2 = (2600.0, 300.0) if fluid else (1750.0, 190.0)
+    field = rng.uniform(0.9, 1.1)
+    return {
+        "CSF": (Substance(vary(4100, 0.05), vary(1700, 0.12), 1.0), 0.0),
+        "GM": (Substance(vary(1350 * field, 0.05), vary(99, 0.05), 0.84), 0.01),
+        "WM": (Substance(vary(850 * field, 0.06), vary(74, 0.05), 0.71), 0.005),
+        "NCR": (Substance(vary(core_t1, 0.18), vary(core_t2, 0.25), 0.90),
+                float(rng.uniform(0, 0.12))),
+        "ED": (Substance(vary(1350, 0.12), vary(150, 0.16), 0.82), 0.01),
+        "ET": (Substance(vary(1500, 0.12), vary(150, 0.18), 0.85), 1.0),
+        "RC": (Substance(vary(3600, 0.12), vary(1200, 0.3), 0.98), 0.02),
+        "BLOOD": (Substance(vary(1600, 0.05), 40.0, 0.75), float(rng.uniform(0.6, 1.2))),
+    }
