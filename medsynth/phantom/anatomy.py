@@ -25,14 +25,14 @@ def draw(key: Key) -> dict[str, Any]:
     """The parameters of one person's anatomy, JSON-able."""
     rng = key.numpy()
     return {
-        "size": [float(v) for v in rng.uniform(0.93, 1.07, 3)],
+        "size": [float(v) for v in rng.uniform((0.98, 0.98, 1.0), (1.12, 1.12, 1.13))],
         "wide_mm": float(rng.uniform(2.0, 5.0)),
         "narrow_mm": float(rng.uniform(1.0, 2.2)),
         "ventricles": float(rng.uniform(-0.25, 0.8)),
         "atrophy": float(rng.uniform(0, 1) ** 2),
         "fold_mm": float(rng.uniform(3.6, 5.2)),
         "sulcus_mm": float(rng.uniform(0.5, 1.1)),
-        "cortex_mm": float(rng.uniform(2.2, 3.2)),
+        "cortex_mm": float(rng.uniform(1.7, 2.6)),
     }
 
 
@@ -114,7 +114,7 @@ def _folded(fractions: Tensor, inside: Tensor, folds: Tensor, person: dict[str, 
     width = person["sulcus_mm"] * (0.6 + person["atrophy"])
     sulcus = torch.sigmoid((width - distance) / 0.35) * reach
     ribbon = torch.sigmoid((width + person["cortex_mm"] - distance) / 0.45) * reach
-    sharp_white = torch.sigmoid((white - grey - csf) * 9)
+    sharp_white = torch.sigmoid((white - 0.75 * grey - csf) * 9)
     body = 1 - csf
     white = body * (0.35 * white + 0.65 * sharp_white * body) * (1 - ribbon)
     grey = (body - white).clamp_min(0)

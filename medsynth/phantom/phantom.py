@@ -16,13 +16,17 @@ from medsynth.phantom.atlas import atlas
 from medsynth.phantom.fields import Box, blur, smooth_fields
 from medsynth.phantom.signal import Protocol, substances
 
-BRAIN_MM = ((-80.0, 80.0), (-112.0, 82.0), (-76.0, 92.0))
+BRAIN_MM = ((-78.0, 78.0), (-112.0, 80.0), (-74.0, 81.0))
 """The part of MNI space that holds every brain, inside which all work is done."""
 
 FRAME_MM = (240, 240, 155)
 """The field of view of BraTS."""
 
-FRAME_START_MM = (-120.0, -134.0, -77.0)
+FRAME_START_MM = (-120.0, -134.0, -73.0)
+
+
+GROWTH_MM = 2.0
+"""Voxels on which the anatomy is made for the tumour to grow in, before it is displaced."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +55,16 @@ def make(key: Key, *, spacing_mm: float = 1.0, tumour: bool = True) -> Phantom:
     """
     box = _work_box(spacing_mm)
     person = anatomy.draw(key.fold("person"))
-    growing = None
-    fractions = anatomy.tissue(atlas(), person, key.fold("anatomy"), box)
     parameters: dict[str, Any] = {"spacing_mm": spacing_mm, "anatomy": person, "tumour": None}
-    named = torch.zeros(box.shape, dtype=torch.uint8)
     if tumour:
-        growing, named, fractions = _with_tumour(fractions, person, key, box)
-        parameters["tumour"] = growing.parameters
+        fractions, named, parameters["tumour"] = _with_tumour(person, key, box)
+    else:
+        fractions = anatomy.tissue(atlas(), person, key.fold("anatomy"), box)
+        named = torch.zeros(box.shape, dtype=torch.uint8)
     mask = _stripped(fractions.sum(0) > 0.5, key.fold("strip"), box)
-    tissue = 1 + fractions.argmax(0).to(torch.uint8)
+    csf, grey, white = fractions
+    tissue = torch.where(white >= grey, 3, 2).to(torch.uint8)
+    tissue[csf > torch.maximum(grey, white)] = 1
     labels = torch.where(named > 0, named, tissue) * mask
     protocol = Protocol.draw(key.fold("protocol"))
     signals = _signals(fractions * mask, labels, protocol, key, box)
@@ -88,12 +93,16 @@ def _on_grid(low: float, origin: float, spacing_mm: float) -> float:
     return origin + spacing_mm * max(np.ceil((low - origin) / spacing_mm), 0)
 
 
-def _with_tumour(fractions: Tensor, person: dict[str, Any], key: Key,
-                 box: Box) -> tuple[tumour.Tumour, Tensor, Tensor]:
-    growing = tumour.grow(fractions, box, key.fold("tumour"))
-    push = tumour.push_mm(growing, box)
-    fractions = anatomy.tissue(atlas(), person, key.fold("anatomy"), box, push)
-    return growing, tumour.paint(growing, fractions, box, key.fold("outline")), fractions
+def _with_tumour(person: dict[str, Any], key: Key,
+                 box: Box) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Tissue that a tumour has displaced, the tumour's labels, and what was drawn."""
+    before = box.coarse(max(GROWTH_MM, box.spacing_mm))
+    fractions = anatomy.tissue(atlas(), person, key.fold("anatomy"), before)
+    growing = tumour.grow(fractions, before, key.fold("tumour"))
+    fractions = anatomy.tissue(atlas(), person, key.fold("anatomy"), box,
+                               tumour.push_mm(growing, box))
+    named = tumour.paint(growing, fractions, box, key.fold("outline"))
+    return fractions, named, growing.parameters
 
 
 def _stripped(brain: Tensor, key: Key, box: Box) -> Tensor:

@@ -94,7 +94,7 @@ class Protocol:
         return cls(t1, (float(rng.uniform(3500, 6000)), float(rng.uniform(80, 115))),
                    (float(rng.uniform(8500, 11000)), float(rng.uniform(2350, 2650)),
                     float(rng.uniform(90, 140))),
-                   float(rng.uniform(0.25, 1.0)))
+                   float(rng.uniform(0.12, 0.65)))
 
     def t1_signal(self, of: Substance) -> float:
         """Brightness on the T1-weighted scans."""
@@ -141,9 +141,9 @@ def substances(key: Key) -> dict[str, tuple[Substance, float]]:
         "GM": (Substance(vary(1350 * field, 0.05), vary(99, 0.05), 0.84), 0.01),
         "WM": (Substance(vary(850 * field, 0.06), vary(74, 0.05), 0.71), 0.005),
         "NCR": (Substance(vary(core_t1, 0.18), vary(core_t2, 0.25), 0.90),
-                float(rng.uniform(0, 0.12))),
-        "ED": (Substance(vary(1350, 0.12), vary(150, 0.16), 0.82), 0.01),
-        "ET": (Substance(vary(1500, 0.12), vary(150, 0.18), 0.85), 1.0),
+                float(rng.uniform(0, 0.06))),
+        "ED": (Substance(vary(1300, 0.12), vary(172, 0.16), 0.82), 0.01),
+        "ET": (Substance(vary(1450, 0.12), vary(180, 0.18), 0.86), 1.0),
         "RC": (Substance(vary(3600, 0.12), vary(1200, 0.3), 0.98), 0.02),
         "BLOOD": (Substance(vary(1600, 0.05), 40.0, 0.75), float(rng.uniform(0.6, 1.2))),
     }
