@@ -11,7 +11,6 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
-from medsynth.core.labels import TISSUE
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap, bounding_box
 from medsynth.edit import geometry
@@ -19,6 +18,9 @@ from medsynth.errors import EditError, LabelError
 
 REACH = 0.8
 """Tissue is displaced up to this many tumour radii beyond the tumour's edge."""
+
+SLACK_MM = 6.0
+"""Room around a tumour into which its outline may grow to make up for what is cut off."""
 
 
 def mirror(labels: LabelMap) -> LabelMap:
@@ -37,7 +39,7 @@ def mirror(labels: LabelMap) -> LabelMap:
 
     mask = geometry.tumour_mask(labels)
     centre = geometry.centre_mm(labels, mask)
-    return _carried(labels, where, where(centre[None])[0], mask)
+    return _carried(labels, where, where(centre[None])[0], mask, slide=True)
 
 
 def shift(labels: LabelMap, x_mm: float = 0.0, y_mm: float = 0.0, z_mm: float = 0.0) -> LabelMap:
@@ -96,16 +98,15 @@ def scale(labels: LabelMap, volume: float | None = None,
     centre = geometry.centre_mm(labels, mask)
     linear = factor ** (1 / 3)
     size = geometry.radius_mm(labels, mask, centre)
-    region = geometry.region_around(labels, centre, size * max(linear, 1) * (1 + REACH))
-    edge_mm = _distance_to(labels, mask, region) / (REACH * size)
 
-    def displacement(mm: np.ndarray, keep: np.ndarray) -> np.ndarray:
-        return (mm - centre) * (1 / linear - 1) * keep[:, None]
+    def displacement(mm: np.ndarray) -> np.ndarray:
+        return (mm - centre) * (1 / linear - 1)
 
-    target = mask.sum() * labels.voxel_mm3 * factor
-    carried = geometry.pull(labels, labels, lambda mm: (mm - centre) / linear + centre, region,
-                            target)
-    return _displaced(labels, carried, region, edge_mm, displacement)
+    around = geometry.region_around(labels, centre, size * max(linear, 1) * (1 + REACH))
+    host = _displaced(labels, mask, around, REACH * size, displacement)
+    region = geometry.region_around(labels, centre, size * max(linear, 1) + SLACK_MM)
+    return geometry.place(labels, host, lambda mm: (mm - centre) / linear + centre, region,
+                          mask.sum() * labels.voxel_mm3 * factor)
 
 
 def deform(labels: LabelMap, amplitude_mm: float, smoothness_mm: float = 12.0,
@@ -124,18 +125,13 @@ def deform(labels: LabelMap, amplitude_mm: float, smoothness_mm: float = 12.0,
     mask = geometry.tumour_mask(labels)
     centre = geometry.centre_mm(labels, mask)
     size = geometry.radius_mm(labels, mask, centre)
-    region = geometry.region_around(labels, centre, size * (1 + REACH) + 3 * amplitude_mm)
-    edge_mm = _distance_to(labels, mask, region) / (REACH * size)
-    shape = tuple(s.stop - s.start for s in region)
+    around = geometry.region_around(labels, centre, size * (1 + REACH) + 3 * amplitude_mm)
+    shape = tuple(s.stop - s.start for s in around)
     field = _smooth_field(shape, labels.spacing_mm, smoothness_mm, Key(seed, ("deform",)))
-    field *= amplitude_mm
-
-    def displacement(mm: np.ndarray, keep: np.ndarray) -> np.ndarray:
-        return field.reshape(3, -1).T * keep[:, None]
-
-    carried = geometry.pull(labels, labels, lambda mm: mm + field.reshape(3, -1).T, region,
-                            mask.sum() * labels.voxel_mm3)
-    return _displaced(labels, carried, region, edge_mm, displacement)
+    field = amplitude_mm * field.reshape(3, -1).T
+    host = _displaced(labels, mask, around, REACH * size, lambda mm: field)
+    return geometry.place(labels, host, lambda mm: mm + field, around,
+                          mask.sum() * labels.voxel_mm3)
 
 
 def grow(labels: LabelMap, name: str, margin_mm: float, within: str | None = None) -> LabelMap:
@@ -248,60 +244,60 @@ def implant(labels: LabelMap, onto: LabelMap) -> LabelMap:
     sick = np.isin(onto.data, [onto.scheme.value(s) for s in geometry.tumour_structures(onto)])
     host = geometry.healed(onto) if sick.any() else onto
     centre = geometry.centre_mm(labels, mask)
-    goal, middle = _corresponding(labels, host, centre), geometry.centre_mm(host, host.data > 0)
+    goal = _corresponding(labels, host, centre)
     size = geometry.radius_mm(labels, mask, centre)
     volume = float(mask.sum()) * labels.voxel_mm3
+    return _slid(labels, host, lambda mm, step: mm - (goal - centre) - step, goal, size, volume)
+
+
+def _carried(labels: LabelMap, where: Callable[[np.ndarray], np.ndarray], goal: np.ndarray,
+             mask: np.ndarray, slide: bool = False) -> LabelMap:
+    """Heal, then put the tumour where it goes; slide it inwards where it does not fit."""
+    size = geometry.radius_mm(labels, mask, geometry.centre_mm(labels, mask))
+    volume = float(mask.sum()) * labels.voxel_mm3
+    host = geometry.healed(labels)
+    if slide and geometry.has_tissue(host):
+        return _slid(labels, host, lambda mm, step: where(mm - step), goal, size, volume)
+    region = geometry.region_around(labels, goal, size + SLACK_MM)
+    return geometry.place(labels, host, where, region, volume)
+
+
+def _slid(labels: LabelMap, host: LabelMap,
+          where: Callable[[np.ndarray, np.ndarray], np.ndarray], goal: np.ndarray, size: float,
+          volume: float) -> LabelMap:
+    """Place a tumour at a goal, or as near to it on the way to the brain's middle as it fits."""
+    way = geometry.centre_mm(host, host.data > 0) - goal
     for share in np.linspace(0, 0.9, 19):
-        place = goal + share * (middle - goal)
-        step = place - centre
-        region = geometry.region_around(host, place, size)
-        carried = geometry.pull(labels, host, lambda mm, step=step: mm - step, region, volume)
+        region = geometry.region_around(host, goal + share * way, size + SLACK_MM)
         try:
-            return geometry.paste(host, carried, tolerance=0.02)
+            return geometry.place(labels, host, lambda mm, s=share: where(mm, s * way), region,
+                                  volume)
         except EditError as error:
             failure = error
     raise failure
 
 
-def _carried(labels: LabelMap, where: Callable[[np.ndarray], np.ndarray],
-             centre: np.ndarray, mask: np.ndarray) -> LabelMap:
-    """Heal, then put the tumour where it goes."""
-    size = geometry.radius_mm(labels, mask, geometry.centre_mm(labels, mask))
-    region = geometry.region_around(labels, centre, size)
-    carried = geometry.pull(labels, labels, where, region, mask.sum() * labels.voxel_mm3)
-    return geometry.paste(geometry.healed(labels), carried)
-
-
-def _displaced(labels: LabelMap, carried: np.ndarray, region: tuple[slice, slice, slice],
-               edge: np.ndarray,
-               displacement: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> LabelMap:
-    """Tissue around a tumour that has changed, displaced, then the tumour itself on top."""
+def _displaced(labels: LabelMap, mask: np.ndarray, region: tuple[slice, slice, slice],
+               reach_mm: float, displacement: Callable[[np.ndarray], np.ndarray]) -> LabelMap:
+    """The healed brain, its tissue displaced near the tumour, less and less up to `reach_mm`."""
+    host = geometry.healed(labels)
     if not geometry.has_tissue(labels):
-        empty = labels.with_data(np.zeros_like(labels.data))
-        return geometry.paste(empty, carried)
-    keep = np.clip(1 - edge, 0, 1)
-    keep = (keep * keep * (3 - 2 * keep)).reshape(-1)
+        return host
+    away = ndimage.distance_transform_edt(~mask[region], sampling=labels.spacing_mm) / reach_mm
+    keep = np.clip(1 - away, 0, 1).reshape(-1, 1)
+    keep = keep * keep * (3 - 2 * keep)
     grid = np.stack(np.meshgrid(*[np.arange(s.start, s.stop) for s in region], indexing="ij"), -1)
-    shape = grid.shape[:3]
-    mm = geometry.to_mm(labels, grid.reshape(-1, 3).astype(float))
-    mm = mm + displacement(mm, keep)
+    mm = geometry.to_mm(labels, grid.reshape(-1, 3).astype(np.float32))
+    mm = mm + displacement(mm) * keep
     inverse = np.linalg.inv(labels.affine)
-    at = np.rint(mm @ inverse[:3, :3].T + inverse[:3, 3]).astype(int)
+    at = np.rint(mm @ inverse[:3, :3].T + inverse[:3, 3]).astype(np.int32)
     at = np.clip(at, 0, np.array(labels.shape) - 1)
-    moved = labels.data[tuple(at.T)].reshape(shape)
-    tissue = np.isin(moved, [labels.scheme.value(t) for t in TISSUE])
-    _, nearest = ndimage.distance_transform_edt(~tissue, return_indices=True)
-    moved = moved[tuple(nearest)]
-    data = labels.data.copy()
+    moved = host.data[tuple(at.T)].reshape(grid.shape[:3])
+    data = host.data.copy()
     part = data[region]
-    inside = part > 0
+    inside = (part > 0) & (moved > 0)
     part[inside] = moved[inside]
-    return geometry.paste(labels.with_data(data), carried)
-
-
-def _distance_to(labels: LabelMap, mask: np.ndarray,
-                 region: tuple[slice, slice, slice]) -> np.ndarray:
-    return ndimage.distance_transform_edt(~mask[region], sampling=labels.spacing_mm)
+    return host.with_data(data)
 
 
 def _structure(labels: LabelMap, name: str, margin_mm: float) -> np.ndarray:
