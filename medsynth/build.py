@@ -3,29 +3,39 @@
 A `Run` is a folder and everything that trains in it.
 """
 
-import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from medsynth import config as configs
+from medsynth import show
 from medsynth.config import Config
-from medsynth.core.cohort import Cohort
 from medsynth.core.labels import LabelScheme
 from medsynth.core.paths import write_text
-from medsynth.errors import ConfigError, DataError, UsageError
+from medsynth.core.random import Key
+from medsynth.core.volume import LabelMap, Volume
+from medsynth.errors import DataError
 from medsynth.imaging import style, synthesizer
 from medsynth.imaging.discriminator import PatchDiscriminator, SegmentationDiscriminator
 from medsynth.imaging.examples import LABEL_MAPS, Example, prepare
-from medsynth.imaging.game import PairGame, SynthesisGame
+from medsynth.imaging.game import ImageBatch, PairGame, SynthesisGame
 from medsynth.imaging.generator import GeneratorSpec, make_generator
+from medsynth.imaging.intensity import UNITS
 from medsynth.imaging.patches import Augmentation, Channels, Patches
 from medsynth.imaging.style import StylePrior
+from medsynth.io import cohort as cohorts
+from medsynth.training import checkpoint
+from medsynth.training.game import Metrics
 from medsynth.training.precision import choose_precision
+from medsynth.training.sinks import Sinks
 from medsynth.training.trainer import Trainer
+from medsynth.training.watch import Watch
 from medsynth.training.world import World
 
 LABELS = ("labels",)
@@ -60,10 +70,11 @@ def game(config: Config) -> SynthesisGame | PairGame:
     if of.kind == "segmentation":
         judge = SegmentationDiscriminator(len(spec.target), len(spec.source) - 1, of.widths,
                                           of.head)
-        return SynthesisGame(generator, judge, l1=config.loss.distance,
-                             texture=config.loss.texture, r1=config.loss.r1,
+        return SynthesisGame(generator, judge, adversarial=config.loss.adversarial,
+                             l1=config.loss.distance, texture=config.loss.texture, r1=config.loss.r1,
                              r1_every=config.loss.r1_every)
-    patch = PatchDiscriminator(len(spec.source) + len(spec.target), of.widths[0], len(of.widths))
+    channels = len(spec.source) + len(spec.target)
+    patch = PatchDiscriminator(channels, of.widths[0], len(of.widths))
     return PairGame(generator, patch, distance=config.loss.distance)
 
 
@@ -106,3 +117,119 @@ def style_prior(config: Config, examples: list[Example]) -> StylePrior | None:
     return StylePrior.fit(np.stack([
         style.measure({k: v[:, of] for k, v in example.samples.items()}, count, len(of))
         for example in examples]))
+
+
+class Run:
+    """A folder and everything that trains in it.
+
+    Args:
+        config: The configuration.
+        folder: `RUN`.
+        trainer: At the step to go on from.
+        examples: Prepared cases.
+        prior: Style prior, or None.
+    """
+
+    def __init__(self, config: Config, folder: Path, trainer: Trainer,
+                 examples: list[Example], prior: StylePrior | None) -> None:
+        self.config, self.folder, self.trainer = config, folder, trainer
+        self.examples, self.prior, self.watch = examples, prior, Watch()
+        self._supply = patches(config, examples, prior)
+        self._sums: dict[str, tuple[Tensor | float, int]] = {}
+        self._sinks = Sinks(folder, trainer.step) if trainer.world.leads else None
+        self._began = time.monotonic()
+
+    @classmethod
+    def prepare(cls, config: Config, folder: Path, world: World, *, resume: bool,
+                examples: Callable[[Iterator[Any], int, bool], Iterator[Any]]) -> "Run":
+        """Prepare the training cases and set everything up.
+
+        Args:
+            config: The configuration.
+            folder: `RUN`; `config.yaml` is written there.
+            world: Ranks and device.
+            resume: Go on from `last.pt`.
+            examples: Wraps the preparation of cases, to show progress.
+
+        Raises:
+            DataError: The cohort is empty, or a case of it is broken.
+        """
+        cohort = cohorts.read(Path(config.data.cohort)).part("training")
+        if not len(cohort):
+            raise DataError("training cases", "none", config.data.cohort)
+        cache = Path(config.data.cache) if config.data.cache else folder / "cache"
+        if not world.leads:
+            world.barrier()  # the leading rank prepares, the others find it done
+        ready = []
+        work = prepare(cohort, modalities(config), config.data.labels, cache,
+                       config.data.workers)
+        for result in examples(work, len(cohort), world.leads):
+            if not isinstance(result, Example):
+                raise result[1]
+            ready.append(result)
+        if world.leads:
+            world.barrier()
+            write_text(folder / "config.yaml", configs.dump(replace(config, data=replace(
+                config.data, cohort=str(Path(config.data.cohort).resolve())))))
+        playing = trainer(config, world)
+        if resume:
+            checkpoint.load(folder / "last.pt", playing)
+        return cls(config, folder, playing, ready, style_prior(config, ready))
+
+    def batches(self) -> Iterator[ImageBatch]:
+        """This rank's micro-batches, from the trainer's step on."""
+        world = self.trainer.world
+        return self._supply.batches(self.trainer.step, rank=world.rank, ranks=world.size,
+                                    accumulate=self.trainer.accumulate, device=world.device,
+                                    workers=self.config.data.workers)
+
+    def collect(self, metrics: Metrics) -> None:
+        """Add one step's metrics to what the next `log` averages; no synchronisation."""
+        for key, value in metrics.items():
+            total, count = self._sums.get(key, (0.0, 0))
+            self._sums[key] = total + value, count + 1
+
+    def log(self, step: int) -> dict[str, float]:
+        """Average since the last call, over steps and ranks, and write it down."""
+        world = self.trainer.world
+        means = torch.tensor([float(total) / count for total, count in self._sums.values()])
+        if len(means):
+            means = world.mean(means.to(world.device)).cpu()
+        reading = dict(zip(self._sums, map(float, means), strict=True))
+        self._sums = {}
+        if self._sinks is not None:
+            elapsed = time.monotonic() - self._began
+            self._sinks.write(step, reading | {"cases": self.trainer.cases, "seconds": elapsed})
+        return reading
+
+    def save(self) -> None:
+        """Write `last.pt` and `model.safetensors`."""
+        checkpoint.save(self.folder / "last.pt", self.trainer)
+        if self.trainer.world.leads:
+            shared = replace(self.config, data=replace(self.config.data, cache=None,
+                                                       cohort=Path(self.config.data.cohort).name))
+            synthesizer.save(self.folder / "model.safetensors",
+                             self.trainer.averaged("generator"), self.prior,
+                             target_scheme(self.config), configs.dump(shared))
+
+    def preview(self, step: int) -> None:
+        """Write `previews/step-….png`: a training case, real and generated, as it stands."""
+        if not self.trainer.world.leads or not generator_spec(self.config).styled:
+            return
+        example = self.examples[0]
+        labels = LabelMap(np.asarray(example.scheme.values, np.uint8)[example.labels],
+                          example.affine, example.scheme)
+        of = [modalities(self.config).index(m) for m in self.config.data.target]
+        real = Volume(example.scans[of].astype(np.float32), example.affine,
+                      self.config.data.target)
+        model = synthesizer.snapshot(self.trainer.averaged("generator"), self.prior,
+                                     self.trainer.precision)
+        made = model.generate(labels, Key(0, ("preview",)), synthesizer.own_style(real, labels))
+        scaled = replace(made, data=made.data / UNITS)
+        show.save(show.previews(labels, real, scaled),
+                  self.folder / "previews" / f"step-{step:06d}.png", dpi=80)
+
+    def close(self) -> None:
+        """Close the metrics files."""
+        if self._sinks is not None:
+            self._sinks.close()

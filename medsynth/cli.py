@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from medsynth import __version__
 from medsynth.commands import (
     check,
-    demo,
     edit,
     generate,
     index,
@@ -21,7 +20,7 @@ from medsynth.commands import (
 )
 from medsynth.errors import MedsynthError
 
-VERBS = (demo, phantom, index, check, tissue, edit, train, generate, show)
+VERBS = (phantom, index, check, tissue, edit, train, generate, show)
 
 DESCRIPTION = """\
 Synthetic brain MRI from editable tumour label maps.

@@ -84,12 +84,14 @@ class Loss:
     """`loss`: weights.
 
     Args:
+        adversarial: The discriminator's verdict (segmentation discriminator only).
         distance: L1 to the real scan (Dice + cross-entropy when the target is a label map).
         texture: Difference in fine contrast per structure (segmentation discriminator only).
         r1: Gradient penalty; 0 switches it off.
         r1_every: Steps between two penalties.
     """
 
+    adversarial: float = 0.3
     distance: float = 10.0
     texture: float = 20.0
     r1: float = 0.1
@@ -118,7 +120,7 @@ class Train:
     precision: str = "auto"
     rate_generator: float = 4e-4
     rate_discriminator: float = 4e-4
-    betas: tuple[float, float] = (0.0, 0.99)
+    betas: tuple[float, float] = (0.5, 0.99)
     clip: float = 10.0
     ema_halflife_cases: float = 2000.0
     save_every: int = 500

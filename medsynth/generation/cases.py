@@ -4,13 +4,14 @@ The sidecar `<case>.json` is written last: a case with a sidecar is complete.
 """
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from medsynth import __version__
 from medsynth.core.cohort import Case, Cohort
-from medsynth.core.labels import BRAIN, BRATS2023, BRATS2024
+from medsynth.core.labels import BRATS2023, BRATS2024
 from medsynth.core.volume import LabelMap, Volume
 from medsynth.io import cohort as cohorts
 from medsynth.io.nifti import write_labels, write_scan
@@ -75,9 +76,40 @@ def write_listing(folder: Path, splits: Mapping[str, str] | None = None) -> Coho
     return cohort
 
 
+def stem(path: Path) -> str:
+    """The case name in a label map's file name: without endings, `-brain` and `-seg`."""
+    return re.sub(r"([_-](brain|seg))?\.nii(\.gz)?$", "", path.name)
+
+
+def write_edited(path: Path, labels: LabelMap, record: Sequence[Mapping[str, Any]], parent: Path,
+                 *, overwrite: bool) -> dict[str, Any]:
+    """Write an edited label map and its sidecar `<case>.json`.
+
+    Args:
+        path: Where the label map goes.
+        labels: The edited map.
+        record: Steps as drawn; `edit.recipe.Recipe.from_record` replays them.
+        parent: File of the map that was edited.
+        overwrite: Replace what is there.
+
+    Returns:
+        The sidecar.
+    """
+    before = sidecar_of(parent)
+    data = {"schema": "medsynth-edit/1", "synthetic": True, "medsynth": __version__,
+            "case": stem(path), "parent": {"label": parent.name, "sha256": digest(parent)},
+            "edits": [*before.get("edits", []), *record]}
+    write_labels(path, labels, overwrite=overwrite)
+    write_json(path.with_name(f"{stem(path)}.json"), data)
+    return data
+
+
+def sidecar_of(labels: Path) -> dict[str, Any]:
+    """The sidecar beside a label map, or nothing."""
+    path = labels.with_name(f"{stem(labels)}.json")
+    return read_json(path) if path.exists() else {}
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-__all__ = ["BRAIN", "digest", "is_done", "list_cases", "write_case", "write_listing"]

@@ -19,14 +19,15 @@ class Job:
     Args:
         name: Name of the generated case.
         parent: Name of the case whose label map conditions it.
-        labels: File of that label map, *brain* scheme.
+        labels: File of that label map, *brain* scheme; None when the case has only tumour
+            labels, or none.
         subject: The person behind the label map: splits respect it.
         key: Style and noise.
     """
 
     name: str
     parent: str
-    labels: Path
+    labels: Path | None
     subject: str
     key: Key
 
@@ -61,18 +62,13 @@ def plan(cohort: Cohort, per_case: int, seed: int) -> list[Job]:
     """All scans to make, in the cohort's order.
 
     Args:
-        cohort: Cases with label maps; `brain` is used, or `label` when there is no other.
+        cohort: The cases.
         per_case: Scans per label map.
         seed: Root of all keys; a job's key depends on nothing else but its name and number.
     """
-    jobs = []
-    for case in cohort:
-        labels = case.brain or case.label
-        if labels is None:
-            continue
-        jobs += [Job(_name(case, index, per_case), case.name, labels, case.subject,
-                     Key(seed, ("generate", case.name, index))) for index in range(per_case)]
-    return jobs
+    return [Job(_name(case, index, per_case), case.name, case.brain, case.subject,
+                Key(seed, ("generate", case.name, index)))
+            for case in cohort for index in range(per_case)]
 
 
 def share(jobs: Sequence[Job], shard: Shard) -> list[Job]:

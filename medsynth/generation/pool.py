@@ -15,7 +15,6 @@ from medsynth.generation import cases, failures
 from medsynth.generation.plan import Job
 from medsynth.imaging.synthesizer import Synthesizer
 from medsynth.io.nifti import read_labels
-from medsynth.io.sidecar import read_json
 
 
 def generate(synthesizer: Synthesizer, jobs: Sequence[Job], folder: Path, *,
@@ -38,7 +37,7 @@ def generate(synthesizer: Synthesizer, jobs: Sequence[Job], folder: Path, *,
                 yield job, None
                 continue
             try:
-                labels = read_labels(job.labels, BRAIN)
+                labels = read_labels(_needed(job), BRAIN)
                 scans = synthesizer.generate(labels, job.key)
             except DataError as error:
                 failures.note(folder, job.name, error)
@@ -63,14 +62,21 @@ def _finish(job: Job, writing: Future[None], folder: Path) -> tuple[Job, Excepti
     return job, None
 
 
+def _needed(job: Job) -> Path:
+    if job.labels is None:
+        raise DataError("a label map with tissue and tumour (<case>-brain.nii.gz)", "none",
+                        job.parent, "Make it with `medsynth tissue cohort.json -o OUT` and give "
+                        "OUT/cohort.json.")
+    return job.labels
+
+
 def _provenance(synthesizer: Synthesizer, job: Job) -> dict[str, Any]:
     """Where a generated case comes from."""
-    sidecar = job.labels.with_name(f"{job.parent}.json")
-    parent = read_json(sidecar) if sidecar.exists() else {}
+    labels = _needed(job)
     return {
         "made_by": "generate", "model": synthesizer.fingerprint,
         "seed": job.key.seed, "scan": job.key.path[-1],
-        "parent": {"case": job.parent, "label": job.labels.name,
-                   "sha256": cases.digest(job.labels)},
-        "edits": parent.get("edits", []),
+        "parent": {"case": job.parent, "label": labels.name,
+                   "sha256": cases.digest(labels)},
+        "edits": cases.sidecar_of(labels).get("edits", []),
     }

@@ -64,6 +64,12 @@ class Example:
             return {int(k[1:]): file[k] for k in file.files if k.startswith("s")}
 
     @cached_property
+    def affine(self) -> np.ndarray:
+        """Voxel to RAS+ mm."""
+        with np.load(self.folder / "samples.npz") as file:
+            return file["affine"]
+
+    @cached_property
     def tumour(self) -> np.ndarray:
         """Voxel indices `(N, 3)` of up to 1,024 tumour voxels."""
         with np.load(self.folder / "samples.npz") as file:
@@ -168,8 +174,15 @@ def _prepare_one(case: Case, modalities: Sequence[str], kind: str, cohort_scheme
         with replacing(place / f"{name}.npy") as beside, beside.open("wb") as file:
             np.save(file, np.ascontiguousarray(array))
     with replacing(place / "samples.npz") as beside, beside.open("wb") as file:
-        np.savez(file, tumour=points, **{f"s{k}": v for k, v in samples.items()})
+        np.savez(file, tumour=points, affine=_shifted(labels.affine, box), **{f"s{k}": v for k, v in samples.items()})
     return example
+
+
+def _shifted(affine: np.ndarray, box: tuple[slice, slice, slice]) -> np.ndarray:
+    """The affine of a part of a grid."""
+    result = affine.copy()
+    result[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+    return result
 
 
 def _indices(labels: LabelMap) -> np.ndarray:

@@ -7,6 +7,7 @@ crop is computed exactly as the same voxels of the whole volume, up to the recep
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -131,12 +132,12 @@ class FoldedUNet(nn.Module):
         self.stride = FOLD ** len(widths)
         self.enter = nn.Conv3d(8 * inputs, widths[0], 3, padding=1)
         self.down = nn.ModuleList(
-            nn.Conv3d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+            nn.Conv3d(a, b, 2, stride=2) for a, b in pairwise(widths))
         self.encode = nn.ModuleList(
             nn.Conv3d(b, b, 3, padding=1) for b in widths[1:])
         self.bottom = Block(widths[-1], widths[-1], condition, style)
         self.up = nn.ModuleList(
-            nn.Conv3d(b, a, 1) for a, b in zip(widths, widths[1:], strict=False))
+            nn.Conv3d(b, a, 1) for a, b in pairwise(widths))
         self.decode = nn.ModuleList(Block(a, a, condition, style) for a in widths[:-1])
         self.leave = nn.Conv3d(widths[0], 8 * head, 3, padding=1)
         self.full_norm = Modulation(head, condition, style)

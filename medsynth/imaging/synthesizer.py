@@ -4,6 +4,7 @@
 build the generator stands in the model file.
 """
 
+import copy
 import json
 import os
 from collections.abc import Callable
@@ -14,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medsynth.core.labels import BRAIN, TISSUE, LabelScheme, scheme
+from medsynth.core.labels import BRAIN, LabelScheme, scheme
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap, Volume, bounding_box
 from medsynth.errors import LabelError, ModelError, UsageError
+from medsynth.imaging.examples import measure_style
 from medsynth.imaging.generator import (
     FoldedGenerator,
     GeneratorSpec,
@@ -26,13 +28,16 @@ from medsynth.imaging.generator import (
 )
 from medsynth.imaging.intensity import UNITS, brain_mask, normalise
 from medsynth.imaging.style import StylePrior
-from medsynth.training.precision import choose_precision
+from medsynth.training.precision import Precision, choose_precision
 from medsynth.training.weights import load_model, save_model
 
 FORMAT = "medsynth-image/1"
 BYTES_PER_VOXEL = 500
 """Peak memory of a forward pass per voxel of the grid, measured with the default widths in
 bf16; only used to decide when to work in windows."""
+
+MIN_BRAIN_MM3 = 300_000
+"""A label map with less than this is no brain: the integers of BraTS read as tissue, for one."""
 
 OVERLAP = 32
 """Voxels by which windows overlap; their seams are blended over this width."""
@@ -154,11 +159,14 @@ def _check_labels(labels: LabelMap) -> None:
     if not labels.data.any():
         raise LabelError("a label map with structures", "only background", None,
                          "Check that it is the right file.")
-    if labels.scheme != BRAIN or not any(labels.has(tissue) for tissue in TISSUE):
-        found = [a for a in labels.scheme.abbreviations[1:] if labels.has(a)]
+    found = [a for a in labels.scheme.abbreviations[1:] if labels.has(a)]
+    brain = labels.scheme == BRAIN and labels.has("WM") and \
+        labels.volume_mm3("brain") > MIN_BRAIN_MM3
+    if not brain:
+        volume = labels.voxel_mm3 * float((labels.data > 0).sum()) / 1000
         raise LabelError(
             "tissue and tumour in one label map (<case>-brain.nii.gz, scheme 'brain')",
-            f"only {', '.join(found)}", None,
+            f"{volume:.0f} ml of {', '.join(found)}: tumour labels without tissue?", None,
             "Add CSF, grey and white matter with `medsynth tissue cohort.json -o OUT`.")
 
 
@@ -209,6 +217,18 @@ def _ramp(box: tuple[slice, ...], shape: tuple[int, ...]) -> Tensor:
         high = at.flip(0) / OVERLAP if part.stop < length else torch.ones_like(at)
         edges.append(torch.minimum(low, high).clamp(1e-3, 1))
     return edges[0][:, None, None] * edges[1][:, None] * edges[2]
+
+
+def own_style(scans: Volume, labels: LabelMap) -> np.ndarray:
+    """The style `(2, T, S)` of scans on the common scale, to generate in the same contrast."""
+    return measure_style(scans.data, labels, Key(0, ("style",)))
+
+
+def snapshot(generator: FoldedGenerator | UNetGenerator, prior: StylePrior | None,
+             precision: Precision) -> Synthesizer:
+    """A copy of a generator that is still in training, ready to use."""
+    twin = copy.deepcopy(generator).eval().requires_grad_(False).to(precision.dtype)
+    return Synthesizer(twin, prior, None, "in training")
 
 
 def save(path: Path, generator: FoldedGenerator | UNetGenerator, prior: StylePrior | None,

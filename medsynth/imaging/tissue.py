@@ -65,11 +65,20 @@ def segment(scans: Volume, tumour: LabelMap | None = None) -> LabelMap:
     named = _tissue(channels, inside, fit, _priors(channels[0], inside, scans.spacing_mm))
     data = np.zeros(scans.shape, np.uint8)
     data[box] = named
-    if tumour is not None:
-        merged = tumour.to_scheme(BRAIN).data
-        structures = merged >= BRAIN.value("NCR")
-        data[structures] = merged[structures]
-    return LabelMap(data, scans.affine, BRAIN, scans.source)
+    return merged(LabelMap(data, scans.affine, BRAIN, scans.source), tumour)
+
+
+def merged(tissue: LabelMap, tumour: LabelMap | None) -> LabelMap:
+    """Tissue labels with the structures of a tumour label map on top.
+
+    Args:
+        tissue: *Brain* scheme.
+        tumour: Any scheme, same grid; None changes nothing.
+    """
+    if tumour is None:
+        return tissue
+    named = tumour.to_scheme(BRAIN).data
+    return tissue.with_data(np.where(named >= BRAIN.value("NCR"), named, tissue.data))
 
 
 def _brain(scans: Volume) -> np.ndarray:

@@ -144,7 +144,7 @@ def paint(tumour: Tumour, fractions: Tensor, box: Box, key: Key) -> Tensor:
     density = resample(tumour.density[None], tumour.grid, box)[0]
     rough = smooth_fields(key.fold("coarse"), 1, box, 4.5)[0]
     fine = smooth_fields(key.fold("fine"), 1, box, 1.8)[0]
-    csf, grey, white = fractions
+    csf = fractions[0]
     brain = fractions.sum(0) > 0.5
     level = density + p["ragged"] * (0.6 * rough + 0.3 * fine) * (density > 0.02)
     core = (level > 0.5) & brain & ((csf < 0.6) | (density > 0.8))

@@ -1,0 +1,163 @@
+"""`medsynth edit`: change tumours in label maps, by operations or by a recipe."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medsynth.commands import console
+from medsynth.errors import UsageError
+
+if TYPE_CHECKING:
+    from medsynth.core.volume import LabelMap
+    from medsynth.edit.recipe import Recipe
+
+OPERATIONS = """\
+operations, done in the order given:
+  mirror                    into the other hemisphere
+  scale:1.16                1.16 times the volume (scale:diameter=1.05 for the diameter)
+  shift:10,0,0              mm to the right, to the front, up
+  rotate:15                 degrees about the upward axis
+  grow:ET=3, shrink:ED=2    one structure, mm
+  deform:4                  bend the outline, mm
+  relabel:ET=NCR            call one structure another
+  remove                    heal the brain
+  implant                   put the tumour onto the brain given with --onto
+
+examples:
+  medsynth edit case-brain.nii.gz -o larger.nii.gz --op scale:1.16
+  medsynth edit case-brain.nii.gz -o onto.nii.gz --onto healthy-brain.nii.gz
+  medsynth edit cohort.json -o edited --recipe configs/edit/random.yaml --per-case 4
+"""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Edit one label map, or every label map of a cohort.
+
+    Args:
+        source: A label map or a cohort.json.
+        out: A `.nii.gz`, or a folder that gets `<case>/<case>-brain.nii.gz` and a cohort.json.
+        operations: As on the command line.
+        recipe: A YAML recipe instead.
+        onto: Brain to implant into.
+        scheme: Scheme of a label map that is not in the *brain* scheme.
+        per_case: Edited maps per label map, when the recipe is random.
+        seed: Root of what is drawn.
+        overwrite: Replace what is there.
+        json: Print the record as JSON.
+    """
+
+    source: Path
+    out: Path
+    operations: tuple[str, ...] = ()
+    recipe: Path | None = None
+    onto: Path | None = None
+    scheme: str = "brain"
+    per_case: int = 1
+    seed: int = 0
+    overwrite: bool = False
+    json: bool = False
+
+    def run(self) -> int:
+        """Apply, check, write; the record goes into a sidecar."""
+        from medsynth.core.labels import BRAIN
+        from medsynth.io.nifti import read_labels
+
+        recipe = self._recipe()
+        onto = read_labels(self.onto, BRAIN) if self.onto else None
+        if self.source.suffix == ".json" or self.source.is_dir():
+            return self._cohort(recipe, onto)
+        return self._one(recipe, onto)
+
+    def _recipe(self) -> "Recipe":
+        from medsynth.edit.recipe import Recipe, parse_step
+
+        if bool(self.operations) == bool(self.recipe) and not (self.onto and not self.recipe):
+            raise UsageError("--op (one or several) or --recipe", "both" if self.recipe
+                             else "neither", None, "For example --op mirror --op scale:1.16.")
+        if self.recipe:
+            if not self.recipe.exists():
+                raise UsageError("a recipe", "no such file", self.recipe)
+            return Recipe.parse(self.recipe.read_text(), str(self.recipe))
+        steps = tuple(parse_step(text) for text in self.operations)
+        if self.onto and all(step.operation != "implant" for step in steps):
+            steps = (*steps, parse_step("implant"))
+        return Recipe(steps)
+
+    def _one(self, recipe: "Recipe", onto: "LabelMap | None") -> int:
+        from medsynth.core.labels import scheme
+        from medsynth.core.random import Key
+        from medsynth.generation import cases
+        from medsynth.io.nifti import read_labels
+
+        labels = read_labels(self.source, scheme(self.scheme))
+        edited = recipe.apply(labels, Key(self.seed, ("edit", self.source.name, 0)), onto)
+        path = self.out if self.out.name.endswith((".nii", ".nii.gz")) else \
+            self.out / cases.stem(self.source) / f"{cases.stem(self.source)}-brain.nii.gz"
+        sidecar = cases.write_edited(path, edited.labels, edited.record, self.source,
+                                     overwrite=self.overwrite)
+        for step in edited.record:
+            after = step["volumes_after_mm3"].get("WT", 0) / 1000
+            console.say(f"{step['operation']} {step['arguments'] or ''}: tumour {after:.1f} ml"
+                        + (f", {step['factor']} times as before" if step["factor"] else ""))
+        console.say(f"→ {path}")
+        if self.json:
+            console.answer(sidecar)
+        return 0
+
+    def _cohort(self, recipe: "Recipe", onto: "LabelMap | None") -> int:
+        from medsynth.core.cohort import Case, Cohort
+        from medsynth.core.labels import BRAIN, scheme
+        from medsynth.core.random import Key
+        from medsynth.errors import DataError
+        from medsynth.generation import cases, failures
+        from medsynth.io import cohort as cohorts
+        from medsynth.io.nifti import read_labels
+
+        cohort = cohorts.read(self.source)
+        jobs = [(case, index) for case in cohort for index in range(self.per_case)]
+        made: list[Case] = []
+        for case, index in console.progress(jobs, len(jobs), "edit", "map"):
+            name = f"{case.name}-e{index:02d}"
+            path = self.out / name / f"{name}-brain.nii.gz"
+            try:
+                if case.brain is None and case.label is None:
+                    raise DataError("a label map", "none", case.name)
+                if self.overwrite or not path.exists():
+                    labels = read_labels(case.brain, BRAIN) if case.brain else \
+                        read_labels(case.label or Path(), scheme(cohort.scheme))
+                    edited = recipe.apply(labels, Key(self.seed, ("edit", case.name, index)), onto)
+                    cases.write_edited(path, edited.labels, edited.record,
+                                       case.brain or case.label or Path(), overwrite=True)
+                failures.forget(self.out, name)
+                made.append(Case(name, case.subject, {}, None, path))
+            except DataError as error:
+                failures.note(self.out, name, error)
+                console.say(f"{name}: {error}")
+        failed = failures.write_listing(self.out)
+        cohorts.write(self.out / "cohort.json", Cohort(cohort.scheme, tuple(made)))
+        console.say(f"{len(made)} edited label maps in {self.out / 'cohort.json'}")
+        if self.json:
+            console.answer({"cohort": self.out / "cohort.json", "made": len(made),
+                            "failed": failed})
+        return 1 if failed else 0
+
+
+def add(verbs: Any) -> None:
+    """Tell argparse about the verb."""
+    p = verbs.add_parser("edit", help="mirror, scale, move, grow, remove or implant a tumour",
+                         description=Edit.__doc__.splitlines()[0], epilog=OPERATIONS,
+                         formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("source", type=Path, metavar="LABEL", help="a label map or a cohort.json")
+    p.add_argument("-o", "--out", type=Path, required=True)
+    p.add_argument("--op", action="append", default=[], metavar="NAME[:ARGUMENTS]")
+    p.add_argument("--recipe", type=Path, help="YAML recipe, numbers or ranges")
+    p.add_argument("--onto", type=Path, metavar="HEALTHY_LABEL")
+    p.add_argument("--scheme", default="brain", help="scheme of LABEL (default: brain)")
+    p.add_argument("--per-case", type=int, default=1)
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--overwrite", action="store_true")
+    p.add_argument("--json", action="store_true", help="print the record as JSON")
+    p.set_defaults(make=lambda a: Edit(a.source, a.out, tuple(a.op), a.recipe, a.onto, a.scheme,
+                                       a.per_case, a.seed, a.overwrite, a.json))

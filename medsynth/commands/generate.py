@@ -1,0 +1,105 @@
+"""`medsynth generate`: label maps to scans, many at a time."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medsynth.commands import console
+from medsynth.errors import UsageError
+
+if TYPE_CHECKING:
+    from medsynth.core.cohort import Cohort
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Make scans for label maps.
+
+    Args:
+        model: A run, or its model.safetensors.
+        source: A label map, a folder of them, or a cohort.json.
+        out: `OUT/<case>/<case>-t1n.nii.gz …`, `OUT/cohort.json`, `OUT/failures.json`.
+        per_case: Scans per label map, each with its own style and noise.
+        seed: Root of styles and noise.
+        shard: `0/8` … `7/8`: this process's share.
+        writers: Threads that compress and write.
+        window: Largest edge of the grid computed at once; None lets free memory decide.
+        precision: `auto`, `bf16`, `fp16` or `fp32`.
+        json: Print the answer as JSON.
+    """
+
+    model: Path
+    source: Path
+    out: Path
+    per_case: int = 1
+    seed: int = 0
+    shard: str = "0/1"
+    writers: int = 2
+    window: int | None = None
+    precision: str = "auto"
+    json: bool = False
+
+    def run(self) -> int:
+        """Generate what is missing."""
+        from medsynth.generation import cases, failures
+        from medsynth.generation.plan import Shard, plan, share
+        from medsynth.generation.pool import generate
+        from medsynth.imaging.synthesizer import load
+
+        if self.per_case < 1 or self.writers < 1:
+            raise UsageError("--per-case and --writers of at least 1",
+                             f"{self.per_case} and {self.writers}")
+        shard = Shard.parse(self.shard)
+        cohort = _cohort(self.source)
+        synthesizer = load(self.model, precision=self.precision, window=self.window)
+        jobs = share(plan(cohort, self.per_case, self.seed), shard)
+        work = generate(synthesizer, jobs, self.out, writers=self.writers)
+        for job, error in console.progress(work, len(jobs), "generate", "scan"):
+            if error is not None:
+                console.say(f"{job.name}: {error}")
+        failed = failures.write_listing(self.out)
+        made = cases.write_listing(self.out)
+        console.say(f"{len(made)} scans in {self.out / 'cohort.json'}"
+                    + (f"; {failed} failed: {self.out / 'failures.json'}" if failed else ""))
+        if self.json:
+            console.answer({"cohort": self.out / "cohort.json", "made": len(made),
+                            "failed": failed})
+        return 1 if failed else 0
+
+
+def _cohort(source: Path) -> "Cohort":
+    """A cohort from a label map, a folder of label maps, or a cohort file."""
+    from medsynth.core.cohort import Case, Cohort
+    from medsynth.generation.cases import stem
+    from medsynth.io import cohort as cohorts
+
+    if not source.exists():
+        raise UsageError("a label map, a folder of them or a cohort.json", "nothing", source)
+    if source.suffix == ".json" or (source / "cohort.json").exists():
+        return cohorts.read(source)
+    files = [source]
+    if source.is_dir():
+        files = sorted(source.rglob("*-brain.nii*")) or sorted(source.rglob("*.nii*"))
+        if not files:
+            raise UsageError("label maps (*-brain.nii.gz)", "none", source)
+    return Cohort("brats2023", tuple(Case(stem(f), stem(f), {}, None, f) for f in files))
+
+
+def add(verbs: Any) -> None:
+    """Tell argparse about the verb."""
+    p = verbs.add_parser(
+        "generate", help="make T1, T1c, T2 and FLAIR for label maps",
+        description="Make scans for label maps; a second run does only what is missing.",
+        epilog="Example: medsynth generate run edited.nii.gz -o synthetic --per-case 4")
+    p.add_argument("model", type=Path, metavar="RUN")
+    p.add_argument("source", type=Path, metavar="LABELS_OR_COHORT")
+    p.add_argument("-o", "--out", type=Path, required=True)
+    p.add_argument("--per-case", type=int, default=1, help="scans per label map")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--shard", default="0/1", metavar="I/N", help="share of one of N processes")
+    p.add_argument("--writers", type=int, default=2, help="threads that write")
+    p.add_argument("--window", type=int, help="largest edge computed at once, voxels")
+    p.add_argument("--precision", default="auto", choices=("auto", "bf16", "fp16", "fp32"))
+    p.add_argument("--json", action="store_true", help="print the answer as JSON")
+    p.set_defaults(make=lambda a: Generate(a.model, a.source, a.out, a.per_case, a.seed, a.shard,
+                                           a.writers, a.window, a.precision, a.json))

@@ -1,0 +1,86 @@
+"""`medsynth tissue`: CSF, grey and white matter for real scans."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medsynth.commands import console
+
+if TYPE_CHECKING:
+    from medsynth.core.cohort import Case
+    from medsynth.core.volume import LabelMap
+    from medsynth.imaging.synthesizer import Synthesizer
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """Add tissue to the tumour labels of real scans.
+
+    Args:
+        cohort: A cohort.json or its folder.
+        out: `OUT/<case>/<case>-brain.nii.gz` and `OUT/cohort.json`.
+        model: A run trained from scans to brain labels; None uses intensities and an atlas.
+        json: Print the answer as JSON.
+    """
+
+    cohort: Path
+    out: Path
+    model: Path | None = None
+    json: bool = False
+
+    def run(self) -> int:
+        """Label what is missing; failures go to `OUT/failures.json`."""
+        from medsynth.core.cohort import Cohort
+        from medsynth.errors import DataError
+        from medsynth.generation import failures
+        from medsynth.imaging.synthesizer import load
+        from medsynth.io import cohort as cohorts
+        from medsynth.io.nifti import write_labels
+
+        cohort = cohorts.read(self.cohort)
+        network = load(self.model) if self.model else None
+        done: list[Case] = []
+        for case in console.progress(cohort, len(cohort), "tissue"):
+            path = self.out / case.name / f"{case.name}-brain.nii.gz"
+            try:
+                if not path.exists():
+                    write_labels(path, _labelled(case, cohort.scheme, network))
+                failures.forget(self.out, case.name)
+                done.append(replace(case, brain=path))
+            except DataError as error:
+                failures.note(self.out, case.name, error)
+                console.say(f"{case.name}: {error}")
+        failed = failures.write_listing(self.out)
+        splits = {case.name: cohort.split_of(case) for case in done}
+        cohorts.write(self.out / "cohort.json", Cohort(cohort.scheme, tuple(done), splits))
+        console.say(f"{len(done)} of {len(cohort)} cases have tissue: {self.out / 'cohort.json'}")
+        if self.json:
+            console.answer({"cohort": self.out / "cohort.json", "done": len(done),
+                            "failed": failed})
+        return 1 if failed else 0
+
+
+def _labelled(case: "Case", scheme_name: str, network: "Synthesizer | None") -> "LabelMap":
+    from medsynth.core.labels import scheme
+    from medsynth.imaging import tissue
+    from medsynth.io.nifti import read_labels, read_volume
+
+    scans = read_volume(case.images, case.channel)
+    tumour = read_labels(case.label, scheme(scheme_name)) if case.label else None
+    if network is None:
+        return tissue.segment(scans, tumour)
+    return tissue.merged(network.segment(scans), tumour)
+
+
+def add(verbs: Any) -> None:
+    """Tell argparse about the verb."""
+    p = verbs.add_parser(
+        "tissue", help="add CSF, grey and white matter to the label maps of real scans",
+        description="Label tissue on skull-stripped scans and merge it with the tumour labels.",
+        epilog="Example: medsynth tissue cohort.json -o tissue")
+    p.add_argument("cohort", type=Path, metavar="COHORT")
+    p.add_argument("-o", "--out", type=Path, required=True)
+    p.add_argument("--model", type=Path, metavar="RUN",
+                   help="use a network (configs/image/tissue.yaml) instead of intensities")
+    p.add_argument("--json", action="store_true", help="print the answer as JSON")
+    p.set_defaults(make=lambda a: Tissue(a.cohort, a.out, a.model, a.json))

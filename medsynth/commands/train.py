@@ -1,0 +1,147 @@
+"""`medsynth train`: from a configuration to a model."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medsynth.commands import console
+from medsynth.errors import DataError, TrainingError, UsageError
+
+if TYPE_CHECKING:
+    from medsynth.build import Run
+    from medsynth.config import Config
+    from medsynth.training.world import World
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a GAN; `torchrun --nproc-per-node N -m medsynth train …` uses N GPUs.
+
+    Args:
+        config: YAML file; None when resuming with the run's own.
+        out: Folder of the run.
+        settings: `key=value` overrides.
+        resume: Run to go on with, in place, up to `train.steps`.
+        json: Print the answer as JSON.
+    """
+
+    config: Path | None
+    out: Path | None = None
+    settings: tuple[str, ...] = ()
+    resume: Path | None = None
+    json: bool = False
+
+    def run(self) -> int:
+        """Train, or go on; the model is `RUN/model.safetensors`."""
+        from medsynth import config as configs
+        from medsynth.training.world import World
+
+        if self.resume and not (self.resume / "last.pt").exists():
+            raise UsageError("a run with last.pt", "none", self.resume,
+                             "Start it without --resume.")
+        if self.resume and self.out and self.out != self.resume:
+            raise UsageError("--resume RUN or --out RUN", "two different folders")
+        file = self.config or (self.resume / "config.yaml" if self.resume else None)
+        if file is None or not file.exists():
+            raise UsageError("a configuration", "none" if file is None else f"no file {file}",
+                             None, "For example configs/image/phantom.yaml.")
+        config = configs.parse(file.read_text(encoding="utf-8"), str(file), self.settings)
+        folder = self.resume or self.out or Path("runs") / file.stem
+        if not self.resume and (folder / "last.pt").exists():
+            raise DataError("a folder without a run", "one with last.pt", folder,
+                            f"Go on with --resume {folder}, or choose another --out.")
+        world = World.from_environment()
+        try:
+            done = train(config, folder, world, resume=bool(self.resume))
+        finally:
+            world.close()
+        if self.json and world.leads:
+            console.answer(done)
+        return 0
+
+
+def train(config: "Config", folder: Path, world: "World", *, resume: bool) -> dict[str, Any]:
+    """Train in a folder; the demo does the same.
+
+    Args:
+        config: Validated configuration.
+        folder: The run.
+        world: Ranks and device.
+        resume: Whether to go on from `last.pt`.
+
+    Returns:
+        Steps, seconds, folder and the last metrics.
+    """
+    from medsynth.build import Run
+
+    run = Run.prepare(config, folder, world, resume=resume, examples=_prepared)
+    trainer = run.trainer
+    if world.leads:
+        p = trainer.precision
+        console.say(f"training on {world.size} × {world.device.type} in {p.name} ({p.reason}): "
+                    f"{len(run.examples)} cases, step {trainer.step} to {config.train.steps}")
+    begun, first = time.monotonic(), trainer.step
+    last: dict[str, float] = {}
+    left = config.train.steps - first
+    try:
+        for reading in _shown(_loop(run), left, world.leads):
+            last = reading
+    except TrainingError as error:
+        saved = f"{folder / 'last.pt'}" if (folder / "last.pt").exists() else "none yet"
+        raise TrainingError(error.expected, error.found, error.where,
+                            f"The last good checkpoint is {saved}; lower the learning rates or "
+                            "use train.precision=fp32 and resume.") from error
+    finally:
+        run.close()
+    seconds = time.monotonic() - begun
+    if world.leads:
+        console.say(f"{trainer.step - first} steps in {seconds:.0f} s "
+                    f"({(trainer.step - first) * config.train.batch / max(seconds, 1e-9):.1f} "
+                    f"cases/s) → {folder / 'model.safetensors'}")
+    return {"run": folder, "steps": trainer.step, "seconds": round(seconds, 1), "metrics": last}
+
+
+def _loop(run: "Run") -> Iterator[dict[str, float]]:
+    """Train, log, watch, save and preview; yields the last readings at every step."""
+    config, trainer = run.config.train, run.trainer
+    reading: dict[str, float] = {}
+    for metrics in trainer.fit(run.batches(), config.steps):
+        step = trainer.step
+        run.collect(metrics)
+        if step % config.log_every == 0 or step == config.steps:
+            reading = run.log(step)
+            for words in run.watch.read(step, reading):
+                console.say(f"warning: {words}")
+        if step % config.save_every == 0 or step == config.steps:
+            run.save()
+        if step % config.preview_every == 0 or step == config.steps:
+            run.preview(step)
+        yield reading
+
+
+def _shown(items: Iterator[dict[str, float]], total: int, leads: bool) \
+        -> Iterator[dict[str, float]]:
+    return console.progress(items, total, "train", "step") if leads else items
+
+
+def _prepared(items: Iterator[Any], total: int, leads: bool) -> Iterator[Any]:
+    return console.progress(items, total, "prepare") if leads else items
+
+
+def add(verbs: Any) -> None:
+    """Tell argparse about the verb."""
+    p = verbs.add_parser(
+        "train", help="train a GAN from a configuration", description=Train.__doc__.splitlines()[0],
+        epilog="Examples: medsynth train configs/image/phantom.yaml --set "
+               "data.cohort=cohort/cohort.json --out run;  medsynth train --resume run "
+               "--set train.steps=40000")
+    p.add_argument("config", type=Path, nargs="?", metavar="CONFIG")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                   help="override a key, e.g. train.steps=10")
+    p.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run, in place")
+    p.add_argument("--out", type=Path, metavar="RUN", help="folder of the run "
+                   "(default: runs/<configuration>)")
+    p.add_argument("--json", action="store_true", help="print the answer as JSON")
+    p.set_defaults(make=lambda a: Train(a.config, a.out, tuple(a.set), a.resume, a.json))

@@ -1,0 +1,192 @@
+"""Pictures: rows of the well-known figure, montages, previews.
+
+Takes values, not files, and knows no networks. Slices are shown as radiologists see them: the
+patient's right on the left of the picture, front and head up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from medsynth.core.labels import LabelScheme
+from medsynth.core.paths import replacing
+from medsynth.core.volume import LabelMap, Volume, bounding_box
+
+matplotlib.use("Agg")
+
+NAMES = {"t1n": "T1", "t1c": "T1c", "t2w": "T2", "t2f": "FLAIR"}
+PLANES = ("sagittal", "coronal", "axial")
+CONTOURED = ("NCR", "ET", "ED", "RC")
+INCH = 2.1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a figure.
+
+    Args:
+        title: What it shows.
+        scans: `(C, I, J, K)`.
+        labels: *Brain* scheme, same grid.
+    """
+
+    title: str
+    scans: Volume
+    labels: LabelMap
+
+
+def figure_rows(rows: Sequence[Row]) -> Figure:
+    """The figure of Shin et al. 2018: label map and scans, one row per edit.
+
+    Each row shows the axial slice with most tumour (the middle of the brain without one), tumour
+    outlines on all pictures, and one intensity window per modality for all rows.
+    """
+    channels = rows[0].scans.channels
+    figure = _canvas(len(rows), 1 + len(channels))
+    windows = [max(float(np.percentile(row.scans.channel(c)[row.labels.data > 0], 99.7))
+                   for row in rows) for c in channels]
+    for index, row in enumerate(rows):
+        at = _slice(row.labels, 2)
+        boxes = bounding_box(row.labels.data > 0, 3)
+        axes = figure.axes[index * (1 + len(channels)):]
+        _colours(axes[0], row.labels, 2, at, boxes)
+        axes[0].set_ylabel(row.title, color="white", fontsize=10)
+        for axis, channel, top in zip(axes[1:], channels, windows, strict=False):
+            _grey(axis, row.scans.channel(channel), row.labels.spacing_mm, 2, at, boxes, top)
+            _contours(axis, row.labels, 2, at, boxes)
+        if index == 0:
+            for axis, name in zip(axes, ("label map", *channels), strict=False):
+                axis.set_title(NAMES.get(name, name), color="white", fontsize=11)
+    _sides(figure.axes[0])
+    _legend(figure, rows[0].labels.scheme)
+    return figure
+
+
+def montage(files: Sequence[tuple[str, Volume | LabelMap]]) -> Figure:
+    """Three planes of each scan or label map; outlines of the first label map on the same grid.
+
+    Args:
+        files: Name and value; a volume gives a row per channel.
+    """
+    maps = [value for _, value in files if isinstance(value, LabelMap)]
+    rows: list[tuple[str, np.ndarray | LabelMap, Volume | LabelMap]] = []
+    for name, value in files:
+        if isinstance(value, LabelMap):
+            rows.append((name, value, value))
+        else:
+            rows += [(name, scan, value) for scan in value.data]
+    figure = _canvas(len(rows), 3)
+    for index, (name, data, grid) in enumerate(rows):
+        over = next((m for m in maps if m.same_grid(grid)), None)
+        axes = figure.axes[3 * index: 3 * index + 3]
+        for axis, plane in zip(axes, (2, 1, 0), strict=True):
+            if isinstance(data, LabelMap):
+                _colours(axis, data, plane, _slice(data, plane), bounding_box(data.data > 0, 3))
+            else:
+                mask = data > 0
+                at = _slice(over, plane) if over else _middle(mask, plane)
+                top = float(np.percentile(data[mask], 99.7)) if mask.any() else 1.0
+                boxes = bounding_box(mask, 3)
+                _grey(axis, data, grid.spacing_mm, plane, at, boxes, top)
+                if over:
+                    _contours(axis, over, plane, at, boxes)
+            if index == 0:
+                axis.set_title(PLANES[plane], color="white", fontsize=11)
+        axes[0].set_ylabel(name, color="white", fontsize=8)
+    _sides(figure.axes[0])
+    if maps:
+        _legend(figure, maps[0].scheme)
+    return figure
+
+
+def previews(source: LabelMap, real: Volume, generated: Volume) -> Figure:
+    """Training: the label map, then real scans above generated ones."""
+    return figure_rows([Row("real", real, source), Row("generated", generated, source)])
+
+
+def save(figure: Figure, path: Path, dpi: int = 110) -> None:
+    """Write a PNG, whole or not at all; the same picture gives the same bytes."""
+    with replacing(path) as beside:
+        figure.savefig(beside, format="png", dpi=dpi, facecolor="black",
+                       metadata={"Software": None})
+
+
+def _canvas(rows: int, columns: int) -> Figure:
+    figure = Figure(figsize=(INCH * columns + 0.3, INCH * 1.12 * rows + 0.7), facecolor="black",
+                    layout="constrained")
+    for axis in np.ravel(figure.subplots(rows, columns, squeeze=False)):
+        axis.set_facecolor("black")
+        axis.set_xticks([])
+        axis.set_yticks([])
+        for spine in axis.spines.values():
+            spine.set_visible(False)
+    return figure
+
+
+def _cut(data: np.ndarray, plane: int, at: int, boxes: tuple[slice, ...]) -> np.ndarray:
+    """A slice with rows from top to bottom and the patient's right on the left."""
+    part = data[tuple(at if axis == plane else boxes[axis] for axis in range(3))].T
+    return part[::-1, ::-1]  # up; right (or front, in a sagittal slice) on the left
+
+
+def _aspect(spacing_mm: tuple[float, float, float], plane: int) -> float:
+    across, up = (a for a in range(3) if a != plane)
+    return spacing_mm[up] / spacing_mm[across]
+
+
+def _grey(axis: Axes, scan: np.ndarray, spacing_mm: tuple[float, float, float], plane: int,
+          at: int, boxes: tuple[slice, ...], top: float) -> None:
+    axis.imshow(_cut(scan, plane, at, boxes), cmap="gray", vmin=0, vmax=max(top, 1e-6),
+                aspect=_aspect(spacing_mm, plane), interpolation="nearest")
+
+
+def _colours(axis: Axes, labels: LabelMap, plane: int, at: int,
+             boxes: tuple[slice, ...]) -> None:
+    table = np.zeros((256, 3))
+    for label in labels.scheme.labels:
+        table[label.value] = matplotlib.colors.to_rgb(label.colour)
+    axis.imshow(table[_cut(labels.data, plane, at, boxes)], interpolation="nearest",
+                aspect=_aspect(labels.spacing_mm, plane))
+
+
+def _contours(axis: Axes, labels: LabelMap, plane: int, at: int,
+              boxes: tuple[slice, ...]) -> None:
+    part = _cut(labels.data, plane, at, boxes)
+    for name in CONTOURED:
+        if name not in labels.scheme.abbreviations:
+            continue
+        label = labels.scheme.label(name)
+        mask = part == label.value
+        if mask.any() and min(mask.shape) > 1:
+            axis.contour(mask, [0.5], colors=[label.colour], linewidths=0.7)
+
+
+def _slice(labels: LabelMap, plane: int) -> int:
+    """The slice with most tumour, or the middle of what there is."""
+    others = tuple(axis for axis in range(3) if axis != plane)
+    area = labels.mask("WT").sum(others)
+    return int(area.argmax()) if area.any() else _middle(labels.data > 0, plane)
+
+
+def _middle(mask: np.ndarray, plane: int) -> int:
+    box = bounding_box(mask)[plane]
+    return (box.start + box.stop) // 2
+
+
+def _sides(axis: Axes) -> None:
+    """Letters for the patient's right and left on an axial or coronal slice."""
+    axis.text(0.02, 0.5, "R", color="white", transform=axis.transAxes, va="center")
+    axis.text(0.98, 0.5, "L", color="white", transform=axis.transAxes, va="center", ha="right")
+
+
+def _legend(figure: Figure, scheme: LabelScheme) -> None:
+    lines = [Line2D([], [], color=label.colour, label=f"{label.abbreviation} {label.name}")
+             for label in scheme.labels if label.abbreviation in CONTOURED]
+    figure.legend(handles=lines, loc="outside lower center", ncols=4, frameon=False,
+                  labelcolor="white", fontsize=8)
