@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from medsynth import __version__
 from medsynth.commands import (
     check,
+    demo,
     edit,
     generate,
     index,
@@ -20,7 +21,7 @@ from medsynth.commands import (
 )
 from medsynth.errors import MedsynthError
 
-VERBS = (phantom, index, check, tissue, edit, train, generate, show)
+VERBS = (demo, phantom, index, check, tissue, edit, train, generate, show)
 
 DESCRIPTION = """\
 Synthetic brain MRI from editable tumour label maps.

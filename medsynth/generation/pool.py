@@ -9,6 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from medsynth.core.labels import BRAIN
 from medsynth.errors import DataError
 from medsynth.generation import cases, failures
@@ -18,7 +20,8 @@ from medsynth.io.nifti import read_labels
 
 
 def generate(synthesizer: Synthesizer, jobs: Sequence[Job], folder: Path, *,
-             writers: int = 2) -> Iterator[tuple[Job, Exception | None]]:
+             writers: int = 2,
+             style: np.ndarray | None = None) -> Iterator[tuple[Job, Exception | None]]:
     """Do the jobs that are not done yet.
 
     Args:
@@ -26,6 +29,7 @@ def generate(synthesizer: Synthesizer, jobs: Sequence[Job], folder: Path, *,
         jobs: What to make.
         folder: `OUT`.
         writers: Threads that compress and write.
+        style: One style for all scans, `(2, T, S)`; None draws one per scan.
 
     Yields:
         Each job when its case is complete, or has failed, with the reason.
@@ -38,7 +42,7 @@ def generate(synthesizer: Synthesizer, jobs: Sequence[Job], folder: Path, *,
                 continue
             try:
                 labels = read_labels(_needed(job), BRAIN)
-                scans = synthesizer.generate(labels, job.key)
+                scans = synthesizer.generate(labels, job.key, style)
             except DataError as error:
                 failures.note(folder, job.name, error)
                 yield job, error

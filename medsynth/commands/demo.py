@@ -1,0 +1,217 @@
+"""`medsynth demo`: the main job end to end on phantoms, without data and without a GPU."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medsynth.commands import console
+from medsynth.commands.phantom import Phantom, case_name
+
+if TYPE_CHECKING:
+    from medsynth.config import Config
+    from medsynth.evaluation.contrast import Contrast
+    from medsynth.imaging.synthesizer import Synthesizer
+
+CASES, HEALTHY, TEST = 26, 5, 3
+SPACING_MM = 2.0
+WITHIN = 0.10
+"""How near the brightness of a structure should be, as a share of a modality's range."""
+
+ROWS = (("original", ()), ("mirrored", ("mirror",)), ("16 % larger", ("scale:1.16",)),
+        ("16 % smaller", ("scale:0.84",)), ("on a normal brain", ("implant",)))
+
+CONFIG = """\
+data: {{cohort: "{cohort}", patch: [48, 48, 48], workers: 1}}
+seed: {seed}
+generator: {{widths: [32, 64, 96, 128], head: 12}}
+discriminator: {{widths: [24, 48, 64], head: 8}}
+train: {{steps: {steps}, batch: 2, rate_generator: 1.0e-3, rate_discriminator: 1.0e-3,
+  ema_halflife_cases: 60, save_every: 50, preview_every: 100}}
+"""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Phantoms, training, five edits, four modalities, one picture.
+
+    Args:
+        out: Everything goes here; a demo that was stopped goes on.
+        seed: Root of all randomness.
+        steps: Training steps; more make better pictures.
+        json: Print the answer as JSON.
+    """
+
+    out: Path = Path("demo")
+    seed: int = 0
+    steps: int = 280
+    json: bool = False
+
+    def run(self) -> int:
+        """Do what is missing, print what was done and what to try next."""
+        from medsynth.imaging.synthesizer import load
+
+        begun = time.monotonic()
+        console.say("1/4  phantoms: brains from physics, no patient in them")
+        Phantom(self.out / "cohort", CASES, SPACING_MM, HEALTHY, TEST, self.seed).run()
+        console.say("2/4  training: label map → T1, T1c, T2, FLAIR")
+        self._train()
+        console.say("3/4  editing a tumour that training has not seen, and generating")
+        model = load(self.out / "run")
+        self._edit()
+        self._generate(model)
+        console.say("4/4  measuring: is every structure as bright as in the phantom's own scan?")
+        gaps = self._contrast(model)
+        good = sum(gap.gap <= WITHIN for gap in gaps)
+        self._report(gaps, good, time.monotonic() - begun)
+        return 0
+
+    def _train(self) -> None:
+        from medsynth import config as configs
+        from medsynth.commands.train import train
+        from medsynth.training.world import World
+
+        run = self.out / "run"
+        config: Config = configs.parse(CONFIG.format(
+            cohort=(self.out / "cohort" / "cohort.json").as_posix(), seed=self.seed,
+            steps=self.steps), "the demo's configuration")
+        train(config, run, World.from_environment(), resume=(run / "last.pt").exists())
+
+    def _edit(self) -> None:
+        from medsynth.core.labels import BRAIN
+        from medsynth.core.random import Key
+        from medsynth.edit.recipe import Recipe, parse_step
+        from medsynth.generation import cases
+        from medsynth.io.nifti import read_labels
+
+        parent = self._brain(_held_out()[0])
+        labels = read_labels(parent, BRAIN)
+        onto = read_labels(self._brain(case_name(CASES - 1)), BRAIN)
+        for index, (_, operations) in enumerate(ROWS):
+            path = self._edited(index)
+            if path.exists():
+                continue
+            recipe = Recipe(tuple(parse_step(text) for text in operations))
+            edited = recipe.apply(labels, Key(self.seed, ("demo", index)), onto)
+            cases.write_edited(path, edited.labels, edited.record, parent, overwrite=False)
+
+    def _generate(self, model: "Synthesizer") -> None:
+        from medsynth import show
+        from medsynth.core.cohort import Case, Cohort
+        from medsynth.core.labels import BRAIN
+        from medsynth.generation import cases
+        from medsynth.generation.plan import plan
+        from medsynth.generation.pool import generate
+        from medsynth.imaging.synthesizer import own_style
+        from medsynth.io.nifti import read_labels, read_volume
+
+        parent = _held_out()[0]
+        made = [Case(f"{parent}-{index}", parent, {}, None, self._edited(index))
+                for index in range(len(ROWS))]
+        jobs = plan(Cohort("brats2023", tuple(made)), 1, self.seed)
+        style = own_style(self._own_scans(parent), read_labels(self._brain(parent), BRAIN))
+        folder = self.out / "synthetic"
+        for _, error in console.progress(generate(model, jobs, folder, style=style), len(jobs),
+                                         "generate", "scan"):
+            if error is not None:
+                raise error
+        cases.write_listing(folder)
+        rows = []
+        for (title, _), case in zip(ROWS, cases.list_cases(folder), strict=True):
+            rows.append(show.Row(title, read_volume(case.images),
+                                 read_labels(case.brain or Path(), BRAIN)))
+        show.save(show.figure_rows(rows), self.out / "figure.png")
+
+    def _contrast(self, model: "Synthesizer") -> list["Contrast"]:
+        """Held-out phantoms: generated in the style of the phantom's own scan, compared with it."""
+        from medsynth.core.labels import BRAIN
+        from medsynth.core.random import Key
+        from medsynth.evaluation.contrast import compare
+        from medsynth.imaging.intensity import normalise
+        from medsynth.imaging.synthesizer import own_style
+        from medsynth.io.nifti import read_labels
+
+        gaps: list[Contrast] = []
+        for name in _held_out():
+            labels, own = read_labels(self._brain(name), BRAIN), self._own_scans(name)
+            made = model.generate(labels, Key(self.seed, ("contrast", name)),
+                                  own_style(own, labels))
+            scaled = replace(made, data=normalise(made.data, labels.data > 0))
+            gaps += compare(scaled, own, labels)
+        return gaps
+
+    def _report(self, gaps: Sequence["Contrast"], good: int, seconds: float) -> None:
+        structures = dict.fromkeys(gap.structure for gap in gaps)
+        modalities = dict.fromkeys(gap.modality for gap in gaps)
+        rows = [(s, *(_worst([g for g in gaps if (g.structure, g.modality) == (s, m)])
+                      for m in modalities)) for s in structures]
+        console.say()
+        console.say(console.table(("structure", *modalities), rows))
+        console.say(f"phantom → generated mean intensity as % of the modality's range, the worst "
+                    f"of {TEST} held-out phantoms; within {WITHIN:.0%}: {good} of {len(gaps)}")
+        console.say(f"""
+done in {seconds / 60:.1f} minutes
+  {self.out}/figure.png        five label maps, four modalities each: look at it
+  {self.out}/synthetic/        the same as NIfTI, with label maps and where they come from
+  {self.out}/edited/           the edited label maps
+  {self.out}/run/              the model, its metrics and previews
+
+next
+  medsynth edit {self._brain(_held_out()[0])} -o mine.nii.gz --op shift:0,-15,5 --op grow:ED=4
+  medsynth generate {self.out}/run mine.nii.gz -o mine --per-case 3
+  medsynth show mine/*/*-t1c.nii.gz mine/*/*-brain.nii.gz -o mine.png
+  your own scans: README.md, "With your own BraTS folder\"""")
+        if self.json:
+            console.answer({"out": self.out, "seconds": round(seconds, 1), "within": good,
+                            "compared": len(gaps), "worst_gap": round(max(g.gap for g in gaps), 4),
+                            "contrast": [{"modality": g.modality, "structure": g.structure,
+                                          "reference": round(g.reference, 4),
+                                          "generated": round(g.generated, 4),
+                                          "voxels": g.voxels} for g in gaps]})
+
+    def _brain(self, name: str) -> Path:
+        return self.out / "cohort" / name / f"{name}-brain.nii.gz"
+
+    def _edited(self, index: int) -> Path:
+        name = f"{_held_out()[0]}-{index}"
+        return self.out / "edited" / f"{name}-brain.nii.gz"
+
+    def _own_scans(self, name: str) -> Any:
+        """A phantom's own scans on the common scale."""
+        from medsynth.core.labels import BRAIN
+        from medsynth.imaging.intensity import normalise
+        from medsynth.io import cohort as cohorts
+        from medsynth.io.nifti import read_labels, read_volume
+
+        case = cohorts.read(self.out / "cohort").case(name)
+        scans = read_volume(case.images)
+        mask = read_labels(self._brain(name), BRAIN).data > 0
+        return replace(scans, data=normalise(scans.data, mask))
+
+
+def _held_out() -> list[str]:
+    """Phantoms with a tumour that training does not see."""
+    sick = CASES - HEALTHY
+    return [case_name(index) for index in range(sick - TEST, sick)]
+
+
+def _worst(gaps: Sequence["Contrast"]) -> str:
+    if not gaps:
+        return "–"
+    worst = max(gaps, key=lambda gap: gap.gap)
+    mark = "" if worst.gap <= WITHIN else " !"
+    return f"{100 * worst.reference:.0f} → {100 * worst.generated:.0f}{mark}"
+
+
+def add(verbs: Any) -> None:
+    """Tell argparse about the verb."""
+    p = verbs.add_parser(
+        "demo", help="the main job end to end on phantoms: no data, no GPU",
+        description="Make phantoms, train, edit a tumour five ways, generate four modalities.",
+        epilog="Example: medsynth demo --out demo")
+    p.add_argument("--out", type=Path, default=Path("demo"))
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--steps", type=int, default=280, help="training steps (default 280)")
+    p.add_argument("--json", action="store_true", help="print the answer as JSON")
+    p.set_defaults(make=lambda a: Demo(a.out, a.seed, a.steps, a.json))
