@@ -8,14 +8,13 @@ in docs/decisions/0003-nifti-headers.md.
 
 import errno
 import struct
-import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from isal import igzip
+from isal import igzip, isal_zlib
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.orientations import io_orientation
@@ -191,8 +190,7 @@ def _bytes(path: Path, most: int = -1) -> bytes:
                 return opened.read(most)
     except FileNotFoundError as error:
         raise DataError("a NIfTI file", "none", path) from error
-    except (EOFError, zlib.error, OSError, ValueError, igzip.BadGzipFile, igzip.IsalError) \
-            as error:
+    except (EOFError, OSError, ValueError, isal_zlib.error) as error:
         raise DataError("a whole .nii.gz file", f"a truncated or damaged one ({error})", path,
                         "Copy or download it again.") from error
 
