@@ -93,7 +93,7 @@ class Loss:
 
     adversarial: float = 0.3
     distance: float = 10.0
-    texture: float = 20.0
+    texture: float = 40.0
     r1: float = 0.1
     r1_every: int = 16
 

@@ -128,7 +128,7 @@ class Demo:
         from medsynth.core.labels import BRAIN
         from medsynth.core.random import Key
         from medsynth.evaluation.contrast import compare
-        from medsynth.imaging.intensity import normalise
+        from medsynth.imaging.intensity import UNITS
         from medsynth.imaging.synthesizer import own_style
         from medsynth.io.nifti import read_labels
 
@@ -137,8 +137,7 @@ class Demo:
             labels, own = read_labels(self._brain(name), BRAIN), self._own_scans(name)
             made = model.generate(labels, Key(self.seed, ("contrast", name)),
                                   own_style(own, labels))
-            scaled = replace(made, data=normalise(made.data, labels.data > 0))
-            gaps += compare(scaled, own, labels)
+            gaps += compare(replace(made, data=made.data / UNITS), own, labels)
         return gaps
 
     def _report(self, gaps: Sequence["Contrast"], good: int, seconds: float) -> None:

@@ -154,13 +154,36 @@ def place(labels: LabelMap, host: LabelMap, where: Callable[[np.ndarray], np.nda
                         "Move it less, or towards the middle of the brain.")
     candidates = np.flatnonzero(inside)
     chosen = candidates[np.argpartition(-depths[0][candidates], count - 1)[:count]]
-    values = np.array([host.scheme.value(name) for name in names], np.uint8)
-    named = values[depths[-len(names):, chosen].argmax(0)]
+    sizes = np.array([mask.sum() for mask in masks])
+    quotas = np.rint(count * sizes / sizes.sum()).astype(int)
+    values = [host.scheme.value(name) for name in names]
+    named = _shared_out(depths[-len(names):, chosen], quotas, values)
     data = host.data.copy()
     flat = data[region].reshape(-1)
     flat[chosen] = named
     data[region] = flat.reshape(data[region].shape)
     return host.with_data(data)
+
+
+def _shared_out(depths: np.ndarray, quotas: np.ndarray, values: list[int]) -> np.ndarray:
+    """Give each structure its number of voxels, the deepest first, the smallest structure first.
+
+    Args:
+        depths: Signed distances `(structures, N)`.
+        quotas: Voxels per structure; the largest structure takes what is left.
+        values: Integers of the structures.
+    """
+    order = np.argsort(quotas, kind="stable")
+    named = np.full(depths.shape[1], values[order[-1]], np.uint8)
+    free = np.ones(depths.shape[1], bool)
+    for index in order[:-1]:
+        candidates = np.flatnonzero(free)
+        wanted = min(int(quotas[index]), len(candidates))
+        if wanted:
+            deepest = np.argpartition(-depths[index][candidates], wanted - 1)[:wanted]
+            named[candidates[deepest]] = values[index]
+            free[candidates[deepest]] = False
+    return named
 
 
 def _signed_distance(mask: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray:

@@ -24,7 +24,7 @@ class Contrast:
         structure: Abbreviation, for example `ET`.
         reference: Mean in the reference scan, as a share of that scan's range (0 to its 99.5th
             percentile in the brain).
-        generated: Mean in the generated scan, as a share of its own range.
+        generated: Mean in the generated scan, on the scale of the reference.
         voxels: Voxels of the structure.
     """
 
@@ -43,7 +43,8 @@ class Contrast:
 def compare(generated: Volume, reference: Volume, labels: LabelMap) -> list[Contrast]:
     """Structure by structure, modality by modality.
 
-    Both scans must be on one scale: bring them there with `imaging.intensity.normalise`.
+    Both scans must be on one scale: the reference brought there by `imaging.intensity.normalise`,
+    the generated one divided by `imaging.intensity.UNITS`.
 
     Args:
         generated: `(T, I, J, K)`.

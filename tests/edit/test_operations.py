@@ -29,7 +29,7 @@ def test_scaling_meets_the_volume(spacing: tuple[float, float, float], factor: f
     assert ((after.data > 0) == (before.data > 0)).all()
     for name in ("NCR", "ED", "ET"):
         ratio = after.volume_mm3(name) / before.volume_mm3(name)
-        assert ratio == pytest.approx(factor, rel=0.35 if spacing[2] > 3 else 0.15)
+        assert ratio == pytest.approx(factor, rel=0.02)
 
 
 def test_a_diameter_is_the_cube_root_of_a_volume(sick: LabelMap) -> None:
@@ -81,7 +81,7 @@ def test_growth_counts_voxels_in_mm() -> None:
 
 
 def test_shrinking_takes_off_a_margin(sick: LabelMap) -> None:
-    after = operations.shrink(sick, "ED", 3.0)
+    after = operations.shrink(sick, "ED", 2.0)
     assert after.volume_mm3("ED") < sick.volume_mm3("ED")
     assert after.volume_mm3("NCR") == sick.volume_mm3("NCR")
     with pytest.raises(EditError, match="thicker"):
