@@ -12,3 +12,36 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the real scans, which are not part of the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four phantoms at 4 mm, the last one healthy, made by the command."""
+    from medsynth.commands.phantom import Phantom
+
+    folder = tmp_path_factory.mktemp("phantoms") / "cohort"
+    assert Phantom(folder, cases=4, spacing_mm=4.0, healthy=1, test=1).run() == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of six small steps on the phantoms."""
+    from medsynth.cli import main
+
+    folder = tmp_path_factory.mktemp("runs") / "six"
+    assert main(["train", str(small_config(phantoms, folder.parent)), "--out", str(folder)]) == 0
+    return folder
+
+
+def small_config(phantoms: Path, folder: Path, steps: int = 6) -> Path:
+    """A configuration small enough for a test."""
+    path = folder / "small.yaml"
+    path.write_text(f"""
+data: {{cohort: {phantoms / 'cohort.json'}, patch: [16, 16, 16], workers: 2}}
+generator: {{widths: [8, 8, 8], head: 4}}
+discriminator: {{widths: [8, 8], head: 4}}
+loss: {{r1_every: 2}}
+train: {{steps: {steps}, batch: 2, save_every: 3, preview_every: 6, log_every: 1}}
+""")
+    return path

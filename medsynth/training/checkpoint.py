@@ -31,7 +31,7 @@ def load(path: Path, trainer: Trainer) -> None:
     except FileNotFoundError as error:
         raise TrainingError("a checkpoint", "none", path,
                             "Start the run without --resume.") from error
-    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
         raise TrainingError("a whole checkpoint", str(error).splitlines()[0], path,
                             "The file is damaged: start the run again.") from error
     trainer.load_state_dict(state)

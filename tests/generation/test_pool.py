@@ -1,0 +1,120 @@
+"""Generation: shards and writers do not change a byte; failures are named; nothing is redone."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medsynth.cli import main
+from medsynth.core.labels import BRAIN
+from medsynth.core.random import Key
+from medsynth.core.volume import LabelMap
+from medsynth.errors import LabelError
+from medsynth.imaging.synthesizer import Synthesizer, load
+from medsynth.io.nifti import read_labels, read_volume
+
+
+def _bytes(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def _generate(trained: Path, source: Path, out: Path, *options: str) -> int:
+    return main(["generate", str(trained), str(source), "-o", str(out), *options])
+
+
+def test_shards_and_writers_give_the_same_bytes(trained: Path, phantoms: Path,
+                                                tmp_path: Path) -> None:
+    one, two, three = (tmp_path / name for name in ("one", "two", "three"))
+    assert _generate(trained, phantoms, one, "--per-case", "2", "--writers", "1") == 0
+    assert _generate(trained, phantoms, two, "--per-case", "2", "--writers", "4") == 0
+    for shard in (2, 0, 1):
+        assert _generate(trained, phantoms, three, "--per-case", "2",
+                         "--shard", f"{shard}/3") == 0
+    assert _bytes(one) == _bytes(two) == _bytes(three)
+    assert len(list(one.glob("*/*-t1c.nii.gz"))) == 8
+
+
+def test_a_second_run_does_only_what_is_missing(trained: Path, phantoms: Path,
+                                                tmp_path: Path) -> None:
+    assert _generate(trained, phantoms, tmp_path) == 0
+    before = _bytes(tmp_path)
+    gone = next(tmp_path.glob("*/*.json"))
+    times = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/*.nii.gz")}
+    gone.unlink()
+    assert _generate(trained, phantoms, tmp_path) == 0
+    assert _bytes(tmp_path) == before
+    redone = {p.parent.name for p, t in times.items() if p.stat().st_mtime_ns != t}
+    assert redone == {gone.parent.name}
+
+
+def test_grid_labels_and_provenance(trained: Path, phantoms: Path, tmp_path: Path) -> None:
+    parent = next(phantoms.glob("*-00000-000/*-brain.nii.gz"))
+    edited = tmp_path / "edited.nii.gz"
+    assert main(["edit", str(parent), "-o", str(edited), "--op", "mirror"]) == 0
+    assert _generate(trained, edited, tmp_path / "out") == 0
+    case = tmp_path / "out" / "edited"
+    scans = read_volume({m: case / f"edited-{m}.nii.gz" for m in ("t1n", "t1c", "t2w", "t2f")})
+    labels = read_labels(edited, BRAIN)
+    assert scans.same_grid(labels)
+    assert (scans.source.affine == labels.source.affine).all()  # type: ignore[union-attr]
+    assert not scans.data[:, labels.data == 0].any()
+    assert (read_labels(case / "edited-brain.nii.gz", BRAIN).data == labels.data).all()
+    sidecar = json.loads((case / "edited.json").read_text())
+    assert sidecar["synthetic"] is True
+    assert sidecar["edits"][0]["operation"] == "mirror"
+    assert sidecar["parent"]["sha256"] == hashlib.sha256(edited.read_bytes()).hexdigest()
+
+
+def test_good_cases_are_done_and_bad_ones_named(trained: Path, phantoms: Path,
+                                                tmp_path: Path) -> None:
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    for index, path in enumerate(sorted(phantoms.glob("*/*-brain.nii.gz"))[:2]):
+        (labels / f"good{index}-brain.nii.gz").write_bytes(path.read_bytes())
+    (labels / "cut-brain.nii.gz").write_bytes(path.read_bytes()[:500])
+    seg = next(phantoms.glob("*-00000-000/*-seg.nii.gz"))
+    (labels / "tumour-brain.nii.gz").write_bytes(seg.read_bytes())
+    assert _generate(trained, labels, tmp_path / "out") == 1
+    failures = json.loads((tmp_path / "out" / "failures.json").read_text())["failures"]
+    assert {f["case"]: f["error"] for f in failures} == {"cut": "DataError",
+                                                         "tumour": "LabelError"}
+    assert "medsynth tissue" in next(f for f in failures if f["case"] == "tumour")["message"]
+    assert (tmp_path / "out" / "good1" / "good1.json").exists()
+    for name in ("cut", "tumour"):
+        (labels / f"{name}-brain.nii.gz").write_bytes(path.read_bytes())
+    assert _generate(trained, labels, tmp_path / "out") == 0
+    assert not (tmp_path / "out" / "failures.json").exists()
+
+
+@pytest.fixture(scope="module")
+def brain(phantoms: Path) -> LabelMap:
+    return read_labels(next(phantoms.glob("*-00000-000/*-brain.nii.gz")), BRAIN)
+
+
+def test_windows_agree_with_the_whole_volume(trained: Path, brain: LabelMap) -> None:
+    whole = load(trained, precision="fp32").generate(brain, Key(0))
+    parts = load(trained, precision="fp32", window=40).generate(brain, Key(0))
+    inside = brain.data > 0
+    gap = np.abs(whole.data - parts.data)[:, inside]
+    assert np.median(gap) < 1  # of 1,000
+    assert gap.max() < 60
+
+
+def test_one_key_one_scan(trained: Path, brain: LabelMap) -> None:
+    model: Synthesizer = load(trained)
+    one, two, other = (model.generate(brain, Key(k)) for k in (0, 0, 1))
+    assert one.data.tobytes() == two.data.tobytes()
+    assert one.data.tobytes() != other.data.tobytes()
+
+
+def test_what_is_no_brain_is_refused(trained: Path, brain: LabelMap) -> None:
+    model = load(trained)
+    empty = brain.with_data(np.zeros_like(brain.data))
+    with pytest.raises(LabelError, match="only background"):
+        model.generate(empty, Key(0))
+    tumour = brain.with_data(np.where(brain.data >= 4, brain.data, 0))
+    with pytest.raises(LabelError, match="medsynth tissue"):
+        model.generate(tumour, Key(0))

@@ -1,0 +1,98 @@
+"""What the generator promises: no statistics over space, clean background, obedience to style."""
+
+import pytest
+import torch
+
+from medsynth.imaging.generator import FoldedGenerator, GeneratorSpec, make_generator
+from medsynth.imaging.network import FoldedUNet, double, fold, halve, unfold
+
+STRUCTURES = ("BG", "CSF", "GM", "WM", "NCR", "ED", "ET", "RC")
+SPEC = GeneratorSpec("folded", STRUCTURES, ("t1n", "t1c", "t2w", "t2f"), True, False, (8, 12, 16),
+                     4)
+
+
+def _source(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Blobs of structures, one-hot."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randint(0, 8, [n // 8 for n in shape], generator=generator)
+    for axis in range(3):
+        coarse = coarse.repeat_interleave(8, axis)
+    return torch.nn.functional.one_hot(coarse, 8).permute(3, 0, 1, 2)[None].float()
+
+
+def test_folding_is_undone_by_unfolding() -> None:
+    x = torch.randn(2, 3, 8, 6, 4)
+    assert torch.equal(unfold(fold(x)), x)
+    assert torch.equal(halve(double(x)), x)
+
+
+def test_half_is_the_mean_of_eight() -> None:
+    x = torch.arange(8.0).reshape(1, 1, 2, 2, 2)
+    assert halve(x).item() == 3.5
+
+
+def test_a_crop_equals_the_whole_volume_inside() -> None:
+    """No statistic over space: beyond the receptive field a crop cannot be told from the whole."""
+    torch.manual_seed(0)
+    net = FoldedUNet(3, 2, (6, 8), 4, condition=2, style=5).eval()
+    x, condition, style = torch.randn(1, 3, 64, 32, 32), torch.rand(1, 2, 64, 32, 32), \
+        torch.randn(1, 5)
+    with torch.no_grad():
+        whole = net(x, condition, style)
+        crop = net(x[:, :, :48], condition[:, :, :48], style)
+        far = x.clone()
+        far[:, :, 60:] = 100
+        moved = net(far, condition, style)
+    torch.testing.assert_close(crop[:, :, :16], whole[:, :, :16], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(moved[:, :, :16], whole[:, :, :16], atol=0, rtol=0)
+    assert (moved[:, :, 60:] - whole[:, :, 60:]).abs().max() > 0.1
+
+
+def test_background_is_exactly_zero_and_scans_are_not_negative() -> None:
+    torch.manual_seed(0)
+    source = _source(32, 32, 32)
+    out = FoldedGenerator(SPEC)(source, torch.randn(1, 1, 32, 32, 32), torch.rand(1, 2, 4, 8))
+    assert not out[:, :, source[0, 0] == 1].any()
+    assert (out >= 0).all()
+
+
+def test_a_fresh_generator_paints_by_numbers() -> None:
+    """Before any training a structure has about the brightness that the style asks for."""
+    torch.manual_seed(0)
+    source = _source(32, 32, 32)
+    style = torch.stack([torch.rand(1, 4, 8), torch.full((1, 4, 8), -3.0)], 1)
+    with torch.no_grad():
+        out = FoldedGenerator(SPEC)(source, torch.randn(1, 1, 32, 32, 32), style)
+    interior = -torch.nn.functional.max_pool3d(-source, 5, 1, 2) > 0.5
+    for structure in range(1, 8):
+        where = interior[0, structure]
+        if where.any():
+            gap = (out[0, :, where].mean(1) - style[0, 0, :, structure]).abs().max()
+            assert gap < 0.15
+
+
+def test_noise_and_style_change_the_scan_and_nothing_else_does() -> None:
+    torch.manual_seed(0)
+    generator = FoldedGenerator(SPEC).eval()
+    source, style = _source(16, 16, 16), torch.rand(1, 2, 4, 8)
+    one, two = torch.randn(2, 1, 1, 16, 16, 16)
+    with torch.no_grad():
+        base = generator(source, one, style)
+        assert torch.equal(base, generator(source, one, style))
+        assert not torch.equal(base, generator(source, two, style))
+        assert not torch.equal(base, generator(source, one, style * 0.5))
+
+
+@pytest.mark.parametrize("kind", ["folded", "unet"])
+@pytest.mark.parametrize("direction", ["synthesis", "tissue", "translation"])
+def test_any_channels_to_any_channels(kind: str, direction: str) -> None:
+    source, target, labels_in, labels_out = {
+        "synthesis": (STRUCTURES, ("t1n", "t2f"), True, False),
+        "tissue": (("t1n", "t2w"), STRUCTURES, False, True),
+        "translation": (("t1n",), ("t2w",), False, False)}[direction]
+    spec = GeneratorSpec(kind, source, target, labels_in, labels_out, (8, 16), 4)
+    x = _source(16, 16, 16) if labels_in else torch.rand(1, len(source), 16, 16, 16)
+    style = torch.rand(1, 2, len(target), len(source)) if spec.styled else None
+    out = make_generator(spec)(x, torch.randn(1, 1, 16, 16, 16), style)
+    assert out.shape == (1, len(target), 16, 16, 16)
+    out.mean().backward()
