@@ -70,9 +70,9 @@ def game(config: Config) -> SynthesisGame | PairGame:
     if of.kind == "segmentation":
         judge = SegmentationDiscriminator(len(spec.target), len(spec.source) - 1, of.widths,
                                           of.head)
-        return SynthesisGame(generator, judge, adversarial=config.loss.adversarial,
-                             l1=config.loss.distance, texture=config.loss.texture, r1=config.loss.r1,
-                             r1_every=config.loss.r1_every)
+        loss = config.loss
+        return SynthesisGame(generator, judge, adversarial=loss.adversarial, l1=loss.distance,
+                             texture=loss.texture, r1=loss.r1, r1_every=loss.r1_every)
     channels = len(spec.source) + len(spec.target)
     patch = PatchDiscriminator(channels, of.widths[0], len(of.widths))
     return PairGame(generator, patch, distance=config.loss.distance)

@@ -49,8 +49,8 @@ def figure_rows(rows: Sequence[Row]) -> Figure:
     """
     channels = rows[0].scans.channels
     figure = _canvas(len(rows), 1 + len(channels))
-    windows = [max(float(np.percentile(row.scans.channel(c)[row.labels.data > 0], 99.7))
-                   for row in rows) for c in channels]
+    windows = [1.1 * max(float(np.percentile(row.scans.channel(c)[row.labels.data > 0], 99.5))
+                         for row in rows) for c in channels]
     for index, row in enumerate(rows):
         at = _slice(row.labels, 2)
         boxes = bounding_box(row.labels.data > 0, 3)

@@ -45,7 +45,7 @@ class Demo:
 
     out: Path = Path("demo")
     seed: int = 0
-    steps: int = 280
+    steps: int = 340
     json: bool = False
 
     def run(self) -> int:
@@ -79,22 +79,34 @@ class Demo:
         train(config, run, World.from_environment(), resume=(run / "last.pt").exists())
 
     def _edit(self) -> None:
+        """The five edits of the held-out phantom that shows most, if they all fit into it."""
         from medsynth.core.labels import BRAIN
         from medsynth.core.random import Key
         from medsynth.edit.recipe import Recipe, parse_step
+        from medsynth.errors import EditError
         from medsynth.generation import cases
         from medsynth.io.nifti import read_labels
 
-        parent = self._brain(_held_out()[0])
-        labels = read_labels(parent, BRAIN)
+        if len(self._edited()) == len(ROWS):
+            return
         onto = read_labels(self._brain(case_name(CASES - 1)), BRAIN)
-        for index, (_, operations) in enumerate(ROWS):
-            path = self._edited(index)
-            if path.exists():
+        recipes = [Recipe(tuple(parse_step(text) for text in steps)) for _, steps in ROWS]
+        maps = {name: read_labels(self._brain(name), BRAIN) for name in _held_out()}
+        failure: EditError | None = None
+        for name in sorted(maps, key=lambda n: -min(maps[n].volume_mm3(s)
+                                                    for s in ("NCR", "ED", "ET"))):
+            try:
+                done = [recipe.apply(maps[name], Key(self.seed, ("demo", index)), onto)
+                        for index, recipe in enumerate(recipes)]
+            except EditError as error:
+                failure = error
                 continue
-            recipe = Recipe(tuple(parse_step(text) for text in operations))
-            edited = recipe.apply(labels, Key(self.seed, ("demo", index)), onto)
-            cases.write_edited(path, edited.labels, edited.record, parent, overwrite=False)
+            for index, edited in enumerate(done):
+                cases.write_edited(self.out / "edited" / f"{name}-{index}-brain.nii.gz",
+                                   edited.labels, edited.record, self._brain(name),
+                                   overwrite=True)
+            return
+        raise failure or EditError("a phantom to edit", "none", self.out)
 
     def _generate(self, model: "Synthesizer") -> None:
         from medsynth import show
@@ -106,9 +118,8 @@ class Demo:
         from medsynth.imaging.synthesizer import own_style
         from medsynth.io.nifti import read_labels, read_volume
 
-        parent = _held_out()[0]
-        made = [Case(f"{parent}-{index}", parent, {}, None, self._edited(index))
-                for index in range(len(ROWS))]
+        parent = self._shown()
+        made = [Case(cases.stem(path), parent, {}, None, path) for path in self._edited()]
         jobs = plan(Cohort("brats2023", tuple(made)), 1, self.seed)
         style = own_style(self._own_scans(parent), read_labels(self._brain(parent), BRAIN))
         folder = self.out / "synthetic"
@@ -157,7 +168,7 @@ done in {seconds / 60:.1f} minutes
   {self.out}/run/              the model, its metrics and previews
 
 next
-  medsynth edit {self._brain(_held_out()[0])} -o mine.nii.gz --op shift:0,-15,5 --op grow:ED=4
+  medsynth edit {self._brain(self._shown())} -o mine.nii.gz --op shift:0,-15,5 --op grow:ED=4
   medsynth generate {self.out}/run mine.nii.gz -o mine --per-case 3
   medsynth show mine/*/*-t1c.nii.gz mine/*/*-brain.nii.gz -o mine.png
   your own scans: README.md, "With your own BraTS folder\"""")
@@ -172,9 +183,13 @@ next
     def _brain(self, name: str) -> Path:
         return self.out / "cohort" / name / f"{name}-brain.nii.gz"
 
-    def _edited(self, index: int) -> Path:
-        name = f"{_held_out()[0]}-{index}"
-        return self.out / "edited" / f"{name}-brain.nii.gz"
+    def _edited(self) -> list[Path]:
+        """Edited label maps, in the order of the rows."""
+        return sorted((self.out / "edited").glob("*-brain.nii.gz"))
+
+    def _shown(self) -> str:
+        """The phantom that was edited."""
+        return self._edited()[0].name.rsplit("-", 2)[0]
 
     def _own_scans(self, name: str) -> Any:
         """A phantom's own scans on the common scale."""
@@ -211,6 +226,6 @@ def add(verbs: Any) -> None:
         epilog="Example: medsynth demo --out demo")
     p.add_argument("--out", type=Path, default=Path("demo"))
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--steps", type=int, default=280, help="training steps (default 280)")
+    p.add_argument("--steps", type=int, default=340, help="training steps (default 340)")
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
     p.set_defaults(make=lambda a: Demo(a.out, a.seed, a.steps, a.json))

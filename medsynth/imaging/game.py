@@ -19,6 +19,9 @@ from medsynth.training.game import Metrics, Noise, Phase
 FINE = 0.25
 """Share of the distance that is taken voxel by voxel, the rest over blocks."""
 
+MIN_VOXELS = 32
+"""Structures with fewer voxels in a patch have no statistics worth comparing."""
+
 MAX_WEIGHT = 8.0
 """Rare structures count at most this much more than the average voxel."""
 
@@ -47,7 +50,7 @@ class SynthesisGame:
         generator: Makes scans from one-hot labels, noise and style.
         discriminator: Names the structure of every voxel.
         adversarial: Weight of the discriminator's verdict.
-        l1: Weight of the distance to the real scan.
+        l1: Weight of the distance to the real scan, voxels and means of structures.
         texture: Weight of the difference in local contrast, per structure.
         r1: Weight of the gradient penalty on real scans.
         r1_every: Steps between two penalties.
@@ -90,9 +93,12 @@ class SynthesisGame:
         adversarial = _cross_entropy(discriminator(fake), structure, weight)
         distance = _distance(fake, batch.target, weight)
         texture = _texture_gap(fake.float(), batch.target.float(), batch.source.float())
-        total = self.adversarial * adversarial + self.l1 * distance + self.texture * texture
+        contrast = _contrast_gap(fake.float(), batch.target.float(), batch.source.float())
+        total = self.adversarial * adversarial + self.l1 * (distance + contrast) \
+            + self.texture * texture
         return total, {"loss_generator": total.detach(), "adversarial": adversarial.detach(),
-                       "l1": distance.detach(), "texture": texture.detach()}
+                       "l1": distance.detach(), "contrast": contrast.detach(),
+                       "texture": texture.detach()}
 
     def _penalty(self, batch: ImageBatch, noise: Noise) -> tuple[Tensor, Metrics]:
         generator, discriminator = self.players["generator"], self.players["discriminator"]
@@ -195,6 +201,18 @@ def _share(hit: Tensor, inside: Tensor) -> Tensor:
     return (hit & inside).sum() / inside.sum().clamp_min(1)
 
 
+def _contrast_gap(fake: Tensor, real: Tensor, source: Tensor) -> Tensor:
+    """Difference of mean brightness, averaged over the structures of each case and channels.
+
+    A voxel-wise distance hardly notices a thin rim that is too dark; this does.
+    """
+    inside = source[:, 1:]
+    count = inside.sum((2, 3, 4))
+    gap = torch.einsum("bsijk,btijk->bst", inside, fake - real) / count[..., None].clamp_min(1)
+    valid = (count > MIN_VOXELS)[..., None].float()
+    return (gap.abs() * valid).sum() / (valid.sum() * fake.shape[1]).clamp_min(1)
+
+
 def _texture_gap(fake: Tensor, real: Tensor, source: Tensor) -> Tensor:
     """Difference in fine contrast, averaged over structures and channels.
 
@@ -209,7 +227,7 @@ def _texture_gap(fake: Tensor, real: Tensor, source: Tensor) -> Tensor:
         contrast = [torch.einsum("bsijk,btijk->bst", both, (x.narrow(axis, 0, n)
                                  - x.narrow(axis, 1, n)).abs()) / count[..., None].clamp_min(1)
                     for x in (fake, real)]
-        valid = (count > 64)[..., None].float()
+        valid = (count > MIN_VOXELS)[..., None].float()
         gap = gap + ((contrast[0] - contrast[1]).abs() * valid).sum() \
             / (valid.sum() * fake.shape[1]).clamp_min(1)
     return gap / 3
