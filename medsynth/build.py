@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,12 @@ from medsynth.imaging import style, synthesizer
 from medsynth.imaging.discriminator import PatchDiscriminator, SegmentationDiscriminator
 from medsynth.imaging.examples import LABEL_MAPS, Example, prepare
 from medsynth.imaging.game import ImageBatch, PairGame, SynthesisGame
-from medsynth.imaging.generator import GeneratorSpec, make_generator
+from medsynth.imaging.generator import (
+    FoldedGenerator,
+    Generator,
+    GeneratorSpec,
+    make_generator,
+)
 from medsynth.imaging.intensity import UNITS
 from medsynth.imaging.patches import Augmentation, Channels, Patches
 from medsynth.imaging.style import StylePrior
@@ -52,9 +57,15 @@ def generator_spec(config: Config) -> GeneratorSpec:
     of = LABEL_MAPS[config.data.labels].abbreviations
     source = of if config.data.source == LABELS else config.data.source
     target = of if config.data.target == LABELS else config.data.target
-    return GeneratorSpec(config.generator.kind, source, target, config.data.source == LABELS,
-                         config.data.target == LABELS, config.generator.widths,
-                         config.generator.head)
+    return GeneratorSpec(
+        config.generator.kind,
+        source,
+        target,
+        config.data.source == LABELS,
+        config.data.target == LABELS,
+        config.generator.widths,
+        config.generator.head,
+    )
 
 
 def target_scheme(config: Config) -> LabelScheme | None:
@@ -67,12 +78,20 @@ def game(config: Config) -> SynthesisGame | PairGame:
     torch.manual_seed(config.seed)
     spec = generator_spec(config)
     generator, of = make_generator(spec), config.discriminator
-    if of.kind == "segmentation":
-        judge = SegmentationDiscriminator(len(spec.target), len(spec.source) - 1, of.widths,
-                                          of.head)
+    if of.kind == "segmentation" and isinstance(generator, FoldedGenerator):
+        judge = SegmentationDiscriminator(
+            len(spec.target), len(spec.source) - 1, of.widths, of.head
+        )
         loss = config.loss
-        return SynthesisGame(generator, judge, adversarial=loss.adversarial, l1=loss.distance,
-                             texture=loss.texture, r1=loss.r1, r1_every=loss.r1_every)
+        return SynthesisGame(
+            generator,
+            judge,
+            adversarial=loss.adversarial,
+            l1=loss.distance,
+            texture=loss.texture,
+            r1=loss.r1,
+            r1_every=loss.r1_every,
+        )
     channels = len(spec.source) + len(spec.target)
     patch = PatchDiscriminator(channels, of.widths[0], len(of.widths))
     return PairGame(generator, patch, distance=config.loss.distance)
@@ -81,15 +100,26 @@ def game(config: Config) -> SynthesisGame | PairGame:
 def trainer(config: Config, world: World) -> Trainer:
     """The trainer with its players on their device."""
     playing = game(config)
-    playing.players.to(world.device, memory_format=torch.channels_last_3d)
-    rates = {"generator": config.train.rate_generator,
-             "discriminator": config.train.rate_discriminator}
-    optimizers = {name: torch.optim.Adam(player.parameters(), rates[name], config.train.betas)
-                  for name, player in playing.players.items()}
-    return Trainer(playing, optimizers, world=world, seed=config.seed, batch=config.train.batch,
-                   precision=choose_precision(config.train.precision, world.device),
-                   accumulate=config.train.accumulate, clip_norm=config.train.clip,
-                   ema_halflife_cases=config.train.ema_halflife_cases or None)
+    playing.players.to(world.device).to(memory_format=torch.channels_last_3d)
+    rates = {
+        "generator": config.train.rate_generator,
+        "discriminator": config.train.rate_discriminator,
+    }
+    optimizers = {
+        name: torch.optim.Adam(player.parameters(), rates[name], config.train.betas)
+        for name, player in playing.players.items()
+    }
+    return Trainer(
+        playing,
+        optimizers,
+        world=world,
+        seed=config.seed,
+        batch=config.train.batch,
+        precision=choose_precision(config.train.precision, world.device),
+        accumulate=config.train.accumulate,
+        clip_norm=config.train.clip,
+        ema_halflife_cases=config.train.ema_halflife_cases or None,
+    )
 
 
 def patches(config: Config, examples: list[Example], prior: StylePrior | None) -> Patches:
@@ -99,13 +129,22 @@ def patches(config: Config, examples: list[Example], prior: StylePrior | None) -
     def indices(names: tuple[str, ...]) -> tuple[int, ...] | None:
         return None if names == LABELS else tuple(order.index(m) for m in names)
 
-    channels = Channels(indices(config.data.source), indices(config.data.target),
-                        len(LABEL_MAPS[config.data.labels].labels))
+    channels = Channels(
+        indices(config.data.source),
+        indices(config.data.target),
+        len(LABEL_MAPS[config.data.labels].labels),
+    )
     how = config.augment
-    return Patches(examples, channels, prior, patch=config.data.patch, batch=config.train.batch,
-                   foreground=config.data.foreground, seed=config.seed,
-                   augmentation=Augmentation(how.mirror, how.rotation_deg, how.scale, how.gamma,
-                                             how.gain))
+    return Patches(
+        examples,
+        channels,
+        prior,
+        patch=config.data.patch,
+        batch=config.train.batch,
+        foreground=config.data.foreground,
+        seed=config.seed,
+        augmentation=Augmentation(how.mirror, how.rotation_deg, how.scale, how.gamma, how.gain),
+    )
 
 
 def style_prior(config: Config, examples: list[Example]) -> StylePrior | None:
@@ -114,9 +153,14 @@ def style_prior(config: Config, examples: list[Example]) -> StylePrior | None:
         return None
     of = [modalities(config).index(m) for m in config.data.target]
     count = len(LABEL_MAPS[config.data.labels].labels)
-    return StylePrior.fit(np.stack([
-        style.measure({k: v[:, of] for k, v in example.samples.items()}, count, len(of))
-        for example in examples]))
+    return StylePrior.fit(
+        np.stack(
+            [
+                style.measure({k: v[:, of] for k, v in example.samples.items()}, count, len(of))
+                for example in examples
+            ]
+        )
+    )
 
 
 class Run:
@@ -130,8 +174,14 @@ class Run:
         prior: Style prior, or None.
     """
 
-    def __init__(self, config: Config, folder: Path, trainer: Trainer,
-                 examples: list[Example], prior: StylePrior | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        trainer: Trainer,
+        examples: list[Example],
+        prior: StylePrior | None,
+    ) -> None:
         self.config, self.folder, self.trainer = config, folder, trainer
         self.examples, self.prior, self.watch = examples, prior, Watch()
         self._supply = patches(config, examples, prior)
@@ -140,8 +190,15 @@ class Run:
         self._began = time.monotonic()
 
     @classmethod
-    def prepare(cls, config: Config, folder: Path, world: World, *, resume: bool,
-                examples: Callable[[Iterator[Any], int, bool], Iterator[Any]]) -> "Run":
+    def prepare(
+        cls,
+        config: Config,
+        folder: Path,
+        world: World,
+        *,
+        resume: bool,
+        examples: Callable[[Iterator[Any], int, bool], Iterator[Any]],
+    ) -> "Run":
         """Prepare the training cases and set everything up.
 
         Args:
@@ -161,16 +218,22 @@ class Run:
         if not world.leads:
             world.barrier()  # the leading rank prepares, the others find it done
         ready = []
-        work = prepare(cohort, modalities(config), config.data.labels, cache,
-                       config.data.workers)
+        work = prepare(cohort, modalities(config), config.data.labels, cache, config.data.workers)
         for result in examples(work, len(cohort), world.leads):
             if not isinstance(result, Example):
                 raise result[1]
             ready.append(result)
         if world.leads:
             world.barrier()
-            write_text(folder / "config.yaml", configs.dump(replace(config, data=replace(
-                config.data, cohort=str(Path(config.data.cohort).resolve())))))
+            write_text(
+                folder / "config.yaml",
+                configs.dump(
+                    replace(
+                        config,
+                        data=replace(config.data, cohort=str(Path(config.data.cohort).resolve())),
+                    )
+                ),
+            )
         playing = trainer(config, world)
         if resume:
             checkpoint.load(folder / "last.pt", playing)
@@ -179,9 +242,14 @@ class Run:
     def batches(self) -> Iterator[ImageBatch]:
         """This rank's micro-batches, from the trainer's step on."""
         world = self.trainer.world
-        return self._supply.batches(self.trainer.step, rank=world.rank, ranks=world.size,
-                                    accumulate=self.trainer.accumulate, device=world.device,
-                                    workers=self.config.data.workers)
+        return self._supply.batches(
+            self.trainer.step,
+            rank=world.rank,
+            ranks=world.size,
+            accumulate=self.trainer.accumulate,
+            device=world.device,
+            workers=self.config.data.workers,
+        )
 
     def collect(self, metrics: Metrics) -> None:
         """Add one step's metrics to what the next `log` averages; no synchronisation."""
@@ -206,28 +274,44 @@ class Run:
         """Write `last.pt` and `model.safetensors`."""
         checkpoint.save(self.folder / "last.pt", self.trainer)
         if self.trainer.world.leads:
-            shared = replace(self.config, data=replace(self.config.data, cache=None,
-                                                       cohort=Path(self.config.data.cohort).name))
-            synthesizer.save(self.folder / "model.safetensors",
-                             self.trainer.averaged("generator"), self.prior,
-                             target_scheme(self.config), configs.dump(shared))
+            shared = replace(
+                self.config,
+                data=replace(
+                    self.config.data, cache=None, cohort=Path(self.config.data.cohort).name
+                ),
+            )
+            synthesizer.save(
+                self.folder / "model.safetensors",
+                self._generator(),
+                self.prior,
+                target_scheme(self.config),
+                configs.dump(shared),
+            )
 
     def preview(self, step: int) -> None:
         """Write `previews/step-….png`: a training case, real and generated, as it stands."""
         if not self.trainer.world.leads or not generator_spec(self.config).styled:
             return
         example = self.examples[0]
-        labels = LabelMap(np.asarray(example.scheme.values, np.uint8)[example.labels],
-                          example.affine, example.scheme)
+        labels = LabelMap(
+            np.asarray(example.scheme.values, np.uint8)[example.labels],
+            example.affine,
+            example.scheme,
+        )
         of = [modalities(self.config).index(m) for m in self.config.data.target]
-        real = Volume(example.scans[of].astype(np.float32), example.affine,
-                      self.config.data.target)
-        model = synthesizer.snapshot(self.trainer.averaged("generator"), self.prior,
-                                     self.trainer.precision)
+        real = Volume(example.scans[of].astype(np.float32), example.affine, self.config.data.target)
+        model = synthesizer.snapshot(self._generator(), self.prior, self.trainer.precision)
         made = model.generate(labels, Key(0, ("preview",)), synthesizer.own_style(real, labels))
         scaled = replace(made, data=made.data / UNITS)
-        show.save(show.previews(labels, real, scaled),
-                  self.folder / "previews" / f"step-{step:06d}.png", dpi=80)
+        show.save(
+            show.previews(labels, real, scaled),
+            self.folder / "previews" / f"step-{step:06d}.png",
+            dpi=80,
+        )
+
+    def _generator(self) -> Generator:
+        """The averaged generator, or the generator itself without averaging."""
+        return cast(Generator, self.trainer.averaged("generator"))
 
     def close(self) -> None:
         """Close the metrics files."""

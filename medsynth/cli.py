@@ -40,8 +40,11 @@ With your own BraTS folder:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all verbs."""
-    top = argparse.ArgumentParser(prog="medsynth", description=DESCRIPTION,
-                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+    top = argparse.ArgumentParser(
+        prog="medsynth",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     top.add_argument("--version", action="version", version=f"medsynth {__version__}")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     for module in VERBS:

@@ -172,8 +172,9 @@ def parse(text: str, where: str, settings: Sequence[str] = ()) -> Config:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
-            raise ConfigError("--set KEY=VALUE", repr(setting), None,
-                              "For example --set train.steps=10.")
+            raise ConfigError(
+                "--set KEY=VALUE", repr(setting), None, "For example --set train.steps=10."
+            )
         _set(tree, key.strip().split("."), yaml.safe_load(value), setting)
     config = _build(Config, tree, where, "")
     _check(config, where)
@@ -182,13 +183,15 @@ def parse(text: str, where: str, settings: Sequence[str] = ()) -> Config:
 
 def dump(config: Config) -> str:
     """The whole tree as YAML, every key spelled out."""
+
     def plain(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {k: plain(v) for k, v in value.items()}
         return list(value) if isinstance(value, tuple) else value
 
-    return yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False,
-                          default_flow_style=None)
+    return yaml.safe_dump(
+        plain(dataclasses.asdict(config)), sort_keys=False, default_flow_style=None
+    )
 
 
 def _set(tree: dict[str, Any], path: Sequence[str], value: Any, setting: str) -> None:
@@ -206,8 +209,11 @@ def _build(cls: type, tree: Any, where: str, prefix: str) -> Any:
     for key in tree:
         if key not in hints:
             near = difflib.get_close_matches(str(key), hints, 1, 0.5)
-            advice = f"Did you mean {prefix + near[0]!r}?" if near else \
-                f"Valid keys: {', '.join(prefix + name for name in hints)}."
+            advice = (
+                f"Did you mean {prefix + near[0]!r}?"
+                if near
+                else f"Valid keys: {', '.join(prefix + name for name in hints)}."
+            )
             raise ConfigError("a known key", repr(prefix + str(key)), where, advice)
     values = {}
     for spec in dataclasses.fields(cls):
@@ -215,8 +221,9 @@ def _build(cls: type, tree: Any, where: str, prefix: str) -> Any:
         if spec.name in tree:
             values[spec.name] = _value(hints[spec.name], tree[spec.name], where, key)
         elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"a value for {key!r}", "none", where,
-                              "Set it in the file or with --set.")
+            raise ConfigError(
+                f"a value for {key!r}", "none", where, "Set it in the file or with --set."
+            )
     return cls(**values)
 
 
@@ -254,8 +261,11 @@ def _value(kind: Any, value: Any, where: str, key: str) -> Any:
 def _name(kind: Any) -> str:
     if typing.get_origin(kind) is tuple:
         arguments = typing.get_args(kind)
-        return f"a list of {_name(arguments[0])}" if arguments[-1] is Ellipsis else \
-            f"a list of {len(arguments)} {_name(arguments[0])}"
+        return (
+            f"a list of {_name(arguments[0])}"
+            if arguments[-1] is Ellipsis
+            else f"a list of {len(arguments)} {_name(arguments[0])}"
+        )
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     return names.get(kind, str(kind))
 
@@ -267,13 +277,23 @@ def _check(config: Config, where: str) -> None:
             value = getattr(value, part)
         if value not in choices:
             near = difflib.get_close_matches(str(value), choices, 1, 0.5)
-            raise ConfigError(f"{path} to be one of {', '.join(choices)}", repr(value), where,
-                              f"Did you mean {near[0]!r}?" if near else None)
+            raise ConfigError(
+                f"{path} to be one of {', '.join(choices)}",
+                repr(value),
+                where,
+                f"Did you mean {near[0]!r}?" if near else None,
+            )
     data, train = config.data, config.train
-    positive = {"train.steps": train.steps, "train.batch": train.batch,
-                "train.accumulate": train.accumulate, "train.save_every": train.save_every,
-                "train.preview_every": train.preview_every, "train.log_every": train.log_every,
-                "data.workers": data.workers, "loss.r1_every": config.loss.r1_every}
+    positive = {
+        "train.steps": train.steps,
+        "train.batch": train.batch,
+        "train.accumulate": train.accumulate,
+        "train.save_every": train.save_every,
+        "train.preview_every": train.preview_every,
+        "train.log_every": train.log_every,
+        "data.workers": data.workers,
+        "loss.r1_every": config.loss.r1_every,
+    }
     for key, number in positive.items():
         if number < 1:
             raise ConfigError(f"{key} of at least 1", str(number), where)
@@ -284,18 +304,32 @@ def _check(config: Config, where: str) -> None:
         raise ConfigError("a target other than the source", str(list(data.source)), where)
     from_labels, to_labels = data.source == ("labels",), data.target == ("labels",)
     if from_labels and data.labels != "brain":
-        raise ConfigError("data.labels: brain when scans are made from labels", data.labels, where,
-                          "Tumour labels alone do not say where the brain is; `medsynth tissue` "
-                          "adds the tissue.")
+        raise ConfigError(
+            "data.labels: brain when scans are made from labels",
+            data.labels,
+            where,
+            "Tumour labels alone do not say where the brain is; `medsynth tissue` adds the tissue.",
+        )
     if config.discriminator.kind == "segmentation" and (not from_labels or to_labels):
-        raise ConfigError("discriminator.kind: patch when the source is not a label map",
-                          "segmentation", where, "Set discriminator.kind: patch.")
+        raise ConfigError(
+            "discriminator.kind: patch when the source is not a label map",
+            "segmentation",
+            where,
+            "Set discriminator.kind: patch.",
+        )
     if config.discriminator.kind == "segmentation" and config.generator.kind != "folded":
-        raise ConfigError("generator.kind: folded with a segmentation discriminator",
-                          config.generator.kind, where, "Set discriminator.kind: patch.")
+        raise ConfigError(
+            "generator.kind: folded with a segmentation discriminator",
+            config.generator.kind,
+            where,
+            "Set discriminator.kind: patch.",
+        )
     stride = 2 ** max(len(config.generator.widths), len(config.discriminator.widths))
     if any(n % stride or n < stride for n in data.patch):
-        raise ConfigError(f"data.patch in multiples of {stride} (2 to the number of widths)",
-                          str(list(data.patch)), where)
+        raise ConfigError(
+            f"data.patch in multiples of {stride} (2 to the number of widths)",
+            str(list(data.patch)),
+            where,
+        )
     if not 0 <= data.foreground <= 1:
         raise ConfigError("data.foreground from 0 to 1", str(data.foreground), where)

@@ -49,12 +49,15 @@ def figure_rows(rows: Sequence[Row]) -> Figure:
     """
     channels = rows[0].scans.channels
     figure = _canvas(len(rows), 1 + len(channels))
-    windows = [1.1 * max(float(np.percentile(row.scans.channel(c)[row.labels.data > 0], 99.5))
-                         for row in rows) for c in channels]
+    windows = [
+        1.1
+        * max(float(np.percentile(row.scans.channel(c)[row.labels.data > 0], 99.5)) for row in rows)
+        for c in channels
+    ]
     for index, row in enumerate(rows):
         at = _slice(row.labels, 2)
         boxes = bounding_box(row.labels.data > 0, 3)
-        axes = figure.axes[index * (1 + len(channels)):]
+        axes = figure.axes[index * (1 + len(channels)) :]
         _colours(axes[0], row.labels, 2, at, boxes)
         axes[0].set_ylabel(row.title, color="white", fontsize=10)
         for axis, channel, top in zip(axes[1:], channels, windows, strict=False):
@@ -84,7 +87,7 @@ def montage(files: Sequence[tuple[str, Volume | LabelMap]]) -> Figure:
     figure = _canvas(len(rows), 3)
     for index, (name, data, grid) in enumerate(rows):
         over = next((m for m in maps if m.same_grid(grid)), None)
-        axes = figure.axes[3 * index: 3 * index + 3]
+        axes = figure.axes[3 * index : 3 * index + 3]
         for axis, plane in zip(axes, (2, 1, 0), strict=True):
             if isinstance(data, LabelMap):
                 _colours(axis, data, plane, _slice(data, plane), bounding_box(data.data > 0, 3))
@@ -113,13 +116,17 @@ def previews(source: LabelMap, real: Volume, generated: Volume) -> Figure:
 def save(figure: Figure, path: Path, dpi: int = 110) -> None:
     """Write a PNG, whole or not at all; the same picture gives the same bytes."""
     with replacing(path) as beside:
-        figure.savefig(beside, format="png", dpi=dpi, facecolor="black",
-                       metadata={"Software": None})
+        figure.savefig(
+            beside, format="png", dpi=dpi, facecolor="black", metadata={"Software": None}
+        )
 
 
 def _canvas(rows: int, columns: int) -> Figure:
-    figure = Figure(figsize=(INCH * columns + 0.3, INCH * 1.12 * rows + 0.7), facecolor="black",
-                    layout="constrained")
+    figure = Figure(
+        figsize=(INCH * columns + 0.3, INCH * 1.12 * rows + 0.7),
+        facecolor="black",
+        layout="constrained",
+    )
     for axis in np.ravel(figure.subplots(rows, columns, squeeze=False)):
         axis.set_facecolor("black")
         axis.set_xticks([])
@@ -140,23 +147,37 @@ def _aspect(spacing_mm: tuple[float, float, float], plane: int) -> float:
     return spacing_mm[up] / spacing_mm[across]
 
 
-def _grey(axis: Axes, scan: np.ndarray, spacing_mm: tuple[float, float, float], plane: int,
-          at: int, boxes: tuple[slice, ...], top: float) -> None:
-    axis.imshow(_cut(scan, plane, at, boxes), cmap="gray", vmin=0, vmax=max(top, 1e-6),
-                aspect=_aspect(spacing_mm, plane), interpolation="nearest")
+def _grey(
+    axis: Axes,
+    scan: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    plane: int,
+    at: int,
+    boxes: tuple[slice, ...],
+    top: float,
+) -> None:
+    axis.imshow(
+        _cut(scan, plane, at, boxes),
+        cmap="gray",
+        vmin=0,
+        vmax=max(top, 1e-6),
+        aspect=_aspect(spacing_mm, plane),
+        interpolation="nearest",
+    )
 
 
-def _colours(axis: Axes, labels: LabelMap, plane: int, at: int,
-             boxes: tuple[slice, ...]) -> None:
+def _colours(axis: Axes, labels: LabelMap, plane: int, at: int, boxes: tuple[slice, ...]) -> None:
     table = np.zeros((256, 3))
     for label in labels.scheme.labels:
         table[label.value] = matplotlib.colors.to_rgb(label.colour)
-    axis.imshow(table[_cut(labels.data, plane, at, boxes)], interpolation="nearest",
-                aspect=_aspect(labels.spacing_mm, plane))
+    axis.imshow(
+        table[_cut(labels.data, plane, at, boxes)],
+        interpolation="nearest",
+        aspect=_aspect(labels.spacing_mm, plane),
+    )
 
 
-def _contours(axis: Axes, labels: LabelMap, plane: int, at: int,
-              boxes: tuple[slice, ...]) -> None:
+def _contours(axis: Axes, labels: LabelMap, plane: int, at: int, boxes: tuple[slice, ...]) -> None:
     part = _cut(labels.data, plane, at, boxes)
     for name in CONTOURED:
         if name not in labels.scheme.abbreviations:
@@ -186,7 +207,16 @@ def _sides(axis: Axes) -> None:
 
 
 def _legend(figure: Figure, scheme: LabelScheme) -> None:
-    lines = [Line2D([], [], color=label.colour, label=f"{label.abbreviation} {label.name}")
-             for label in scheme.labels if label.abbreviation in CONTOURED]
-    figure.legend(handles=lines, loc="outside lower center", ncols=4, frameon=False,
-                  labelcolor="white", fontsize=8)
+    lines = [
+        Line2D([], [], color=label.colour, label=f"{label.abbreviation} {label.name}")
+        for label in scheme.labels
+        if label.abbreviation in CONTOURED
+    ]
+    figure.legend(
+        handles=lines,
+        loc="outside lower center",
+        ncols=4,
+        frameon=False,
+        labelcolor="white",
+        fontsize=8,
+    )

@@ -38,7 +38,7 @@ def small_config(phantoms: Path, folder: Path, steps: int = 6) -> Path:
     """A configuration small enough for a test."""
     path = folder / "small.yaml"
     path.write_text(f"""
-data: {{cohort: {phantoms / 'cohort.json'}, patch: [16, 16, 16], workers: 2}}
+data: {{cohort: {phantoms / "cohort.json"}, patch: [16, 16, 16], workers: 2}}
 generator: {{widths: [8, 8, 8], head: 4}}
 discriminator: {{widths: [8, 8], head: 4}}
 loss: {{r1_every: 2}}

@@ -25,23 +25,31 @@ class Check:
         from medsynth.io.check import check
 
         cohort = cohorts.read(self.cohort)
-        faults = [fault for _, found in console.progress(check(cohort), len(cohort), "check")
-                  for fault in found]
+        faults = [
+            fault
+            for _, found in console.progress(check(cohort), len(cohort), "check")
+            for fault in found
+        ]
         if self.json:
             console.answer({"cases": len(cohort), "faults": [asdict(f) for f in faults]})
         elif faults:
             print(console.table(("case", "fault"), [(f.case, f.message) for f in faults]))
         bad = len({fault.case for fault in faults})
-        console.say(f"{len(cohort) - bad} of {len(cohort)} cases are fine" +
-                    (f", {bad} are not" if bad else ""))
+        console.say(
+            f"{len(cohort) - bad} of {len(cohort)} cases are fine"
+            + (f", {bad} are not" if bad else "")
+        )
         return 1 if faults else 0
 
 
 def add(verbs: Any) -> None:
     """Tell argparse about the verb."""
-    p = verbs.add_parser("check", help="find faults in a cohort: geometry, labels, dtypes",
-                         description="Read every file of a cohort and print a table of faults.",
-                         epilog="Example: medsynth check cohort.json")
+    p = verbs.add_parser(
+        "check",
+        help="find faults in a cohort: geometry, labels, dtypes",
+        description="Read every file of a cohort and print a table of faults.",
+        epilog="Example: medsynth check cohort.json",
+    )
     p.add_argument("cohort", type=Path, metavar="COHORT")
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
     p.set_defaults(make=lambda a: Check(a.cohort, a.json))

@@ -20,6 +20,11 @@ def answer(data: Any) -> None:
     print(json.dumps(data, indent=2, sort_keys=True, default=str), flush=True)
 
 
+def summary(verb: type) -> str:
+    """The first line of a verb's docstring."""
+    return (verb.__doc__ or "").splitlines()[0]
+
+
 def progress(items: Iterable[T], total: int, title: str, unit: str = "case") -> Iterator[T]:
     """Pass items through, showing how far the work is.
 
@@ -47,6 +52,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A plain-text table, columns aligned."""
     cells = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-             for row in cells]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])

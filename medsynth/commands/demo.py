@@ -19,8 +19,13 @@ SPACING_MM = 2.0
 WITHIN = 0.10
 """How near the brightness of a structure should be, as a share of a modality's range."""
 
-ROWS = (("original", ()), ("mirrored", ("mirror",)), ("16 % larger", ("scale:1.16",)),
-        ("16 % smaller", ("scale:0.84",)), ("on a normal brain", ("implant",)))
+ROWS = (
+    ("original", ()),
+    ("mirrored", ("mirror",)),
+    ("16 % larger", ("scale:1.16",)),
+    ("16 % smaller", ("scale:0.84",)),
+    ("on a normal brain", ("implant",)),
+)
 
 CONFIG = """\
 data: {{cohort: "{cohort}", patch: [48, 48, 48], workers: 1}}
@@ -73,9 +78,14 @@ class Demo:
         from medsynth.training.world import World
 
         run = self.out / "run"
-        config: Config = configs.parse(CONFIG.format(
-            cohort=(self.out / "cohort" / "cohort.json").as_posix(), seed=self.seed,
-            steps=self.steps), "the demo's configuration")
+        config: Config = configs.parse(
+            CONFIG.format(
+                cohort=(self.out / "cohort" / "cohort.json").as_posix(),
+                seed=self.seed,
+                steps=self.steps,
+            ),
+            "the demo's configuration",
+        )
         train(config, run, World.from_environment(), resume=(run / "last.pt").exists())
 
     def _edit(self) -> None:
@@ -93,18 +103,25 @@ class Demo:
         recipes = [Recipe(tuple(parse_step(text) for text in steps)) for _, steps in ROWS]
         maps = {name: read_labels(self._brain(name), BRAIN) for name in _held_out()}
         failure: EditError | None = None
-        for name in sorted(maps, key=lambda n: -min(maps[n].volume_mm3(s)
-                                                    for s in ("NCR", "ED", "ET"))):
+        for name in sorted(
+            maps, key=lambda n: -min(maps[n].volume_mm3(s) for s in ("NCR", "ED", "ET"))
+        ):
             try:
-                done = [recipe.apply(maps[name], Key(self.seed, ("demo", index)), onto)
-                        for index, recipe in enumerate(recipes)]
+                done = [
+                    recipe.apply(maps[name], Key(self.seed, ("demo", index)), onto)
+                    for index, recipe in enumerate(recipes)
+                ]
             except EditError as error:
                 failure = error
                 continue
             for index, edited in enumerate(done):
-                cases.write_edited(self.out / "edited" / f"{name}-{index}-brain.nii.gz",
-                                   edited.labels, edited.record, self._brain(name),
-                                   overwrite=True)
+                cases.write_edited(
+                    self.out / "edited" / f"{name}-{index}-brain.nii.gz",
+                    edited.labels,
+                    edited.record,
+                    self._brain(name),
+                    overwrite=True,
+                )
             return
         raise failure or EditError("a phantom to edit", "none", self.out)
 
@@ -123,15 +140,17 @@ class Demo:
         jobs = plan(Cohort("brats2023", tuple(made)), 1, self.seed)
         style = own_style(self._own_scans(parent), read_labels(self._brain(parent), BRAIN))
         folder = self.out / "synthetic"
-        for _, error in console.progress(generate(model, jobs, folder, style=style), len(jobs),
-                                         "generate", "scan"):
+        for _, error in console.progress(
+            generate(model, jobs, folder, style=style), len(jobs), "generate", "scan"
+        ):
             if error is not None:
                 raise error
         cases.write_listing(folder)
         rows = []
         for (title, _), case in zip(ROWS, cases.list_cases(folder), strict=True):
-            rows.append(show.Row(title, read_volume(case.images),
-                                 read_labels(case.brain or Path(), BRAIN)))
+            rows.append(
+                show.Row(title, read_volume(case.images), read_labels(case.brain or Path(), BRAIN))
+            )
         show.save(show.figure_rows(rows), self.out / "figure.png")
 
     def _contrast(self, model: "Synthesizer") -> list["Contrast"]:
@@ -146,20 +165,31 @@ class Demo:
         gaps: list[Contrast] = []
         for name in _held_out():
             labels, own = read_labels(self._brain(name), BRAIN), self._own_scans(name)
-            made = model.generate(labels, Key(self.seed, ("contrast", name)),
-                                  own_style(own, labels))
+            made = model.generate(
+                labels, Key(self.seed, ("contrast", name)), own_style(own, labels)
+            )
             gaps += compare(replace(made, data=made.data / UNITS), own, labels)
         return gaps
 
     def _report(self, gaps: Sequence["Contrast"], good: int, seconds: float) -> None:
         structures = dict.fromkeys(gap.structure for gap in gaps)
         modalities = dict.fromkeys(gap.modality for gap in gaps)
-        rows = [(s, *(_worst([g for g in gaps if (g.structure, g.modality) == (s, m)])
-                      for m in modalities)) for s in structures]
+        rows = [
+            (
+                s,
+                *(
+                    _worst([g for g in gaps if (g.structure, g.modality) == (s, m)])
+                    for m in modalities
+                ),
+            )
+            for s in structures
+        ]
         console.say()
         console.say(console.table(("structure", *modalities), rows))
-        console.say(f"phantom → generated mean intensity as % of the modality's range, the worst "
-                    f"of {TEST} held-out phantoms; within {WITHIN:.0%}: {good} of {len(gaps)}")
+        console.say(
+            f"phantom → generated mean intensity as % of the modality's range, the worst "
+            f"of {TEST} held-out phantoms; within {WITHIN:.0%}: {good} of {len(gaps)}"
+        )
         console.say(f"""
 done in {seconds / 60:.1f} minutes
   {self.out}/figure.png        five label maps, four modalities each: look at it
@@ -173,12 +203,25 @@ next
   medsynth show mine/*/*-t1c.nii.gz mine/*/*-brain.nii.gz -o mine.png
   your own scans: README.md, "With your own BraTS folder\"""")
         if self.json:
-            console.answer({"out": self.out, "seconds": round(seconds, 1), "within": good,
-                            "compared": len(gaps), "worst_gap": round(max(g.gap for g in gaps), 4),
-                            "contrast": [{"modality": g.modality, "structure": g.structure,
-                                          "reference": round(g.reference, 4),
-                                          "generated": round(g.generated, 4),
-                                          "voxels": g.voxels} for g in gaps]})
+            console.answer(
+                {
+                    "out": self.out,
+                    "seconds": round(seconds, 1),
+                    "within": good,
+                    "compared": len(gaps),
+                    "worst_gap": round(max(g.gap for g in gaps), 4),
+                    "contrast": [
+                        {
+                            "modality": g.modality,
+                            "structure": g.structure,
+                            "reference": round(g.reference, 4),
+                            "generated": round(g.generated, 4),
+                            "voxels": g.voxels,
+                        }
+                        for g in gaps
+                    ],
+                }
+            )
 
     def _brain(self, name: str) -> Path:
         return self.out / "cohort" / name / f"{name}-brain.nii.gz"
@@ -221,9 +264,11 @@ def _worst(gaps: Sequence["Contrast"]) -> str:
 def add(verbs: Any) -> None:
     """Tell argparse about the verb."""
     p = verbs.add_parser(
-        "demo", help="the main job end to end on phantoms: no data, no GPU",
+        "demo",
+        help="the main job end to end on phantoms: no data, no GPU",
         description="Make phantoms, train, edit a tumour five ways, generate four modalities.",
-        epilog="Example: medsynth demo --out demo")
+        epilog="Example: medsynth demo --out demo",
+    )
     p.add_argument("--out", type=Path, default=Path("demo"))
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--steps", type=int, default=340, help="training steps (default 340)")

@@ -74,8 +74,12 @@ class Edit:
         from medsynth.edit.recipe import Recipe, parse_step
 
         if bool(self.operations) == bool(self.recipe) and not (self.onto and not self.recipe):
-            raise UsageError("--op (one or several) or --recipe", "both" if self.recipe
-                             else "neither", None, "For example --op mirror --op scale:1.16.")
+            raise UsageError(
+                "--op (one or several) or --recipe",
+                "both" if self.recipe else "neither",
+                None,
+                "For example --op mirror --op scale:1.16.",
+            )
         if self.recipe:
             if not self.recipe.exists():
                 raise UsageError("a recipe", "no such file", self.recipe)
@@ -93,14 +97,20 @@ class Edit:
 
         labels = read_labels(self.source, scheme(self.scheme))
         edited = recipe.apply(labels, Key(self.seed, ("edit", self.source.name, 0)), onto)
-        path = self.out if self.out.name.endswith((".nii", ".nii.gz")) else \
-            self.out / cases.stem(self.source) / f"{cases.stem(self.source)}-brain.nii.gz"
-        sidecar = cases.write_edited(path, edited.labels, edited.record, self.source,
-                                     overwrite=self.overwrite)
+        path = (
+            self.out
+            if self.out.name.endswith((".nii", ".nii.gz"))
+            else self.out / cases.stem(self.source) / f"{cases.stem(self.source)}-brain.nii.gz"
+        )
+        sidecar = cases.write_edited(
+            path, edited.labels, edited.record, self.source, overwrite=self.overwrite
+        )
         for step in edited.record:
             after = step["volumes_after_mm3"].get("WT", 0) / 1000
-            console.say(f"{step['operation']} {step['arguments'] or ''}: tumour {after:.1f} ml"
-                        + (f", {step['factor']} times as before" if step["factor"] else ""))
+            console.say(
+                f"{step['operation']} {step['arguments'] or ''}: tumour {after:.1f} ml"
+                + (f", {step['factor']} times as before" if step["factor"] else "")
+            )
         console.say(f"→ {path}")
         if self.json:
             console.answer(sidecar)
@@ -125,11 +135,19 @@ class Edit:
                 if case.brain is None and case.label is None:
                     raise DataError("a label map", "none", case.name)
                 if self.overwrite or not path.exists():
-                    labels = read_labels(case.brain, BRAIN) if case.brain else \
-                        read_labels(case.label or Path(), scheme(cohort.scheme))
+                    labels = (
+                        read_labels(case.brain, BRAIN)
+                        if case.brain
+                        else read_labels(case.label or Path(), scheme(cohort.scheme))
+                    )
                     edited = recipe.apply(labels, Key(self.seed, ("edit", case.name, index)), onto)
-                    cases.write_edited(path, edited.labels, edited.record,
-                                       case.brain or case.label or Path(), overwrite=True)
+                    cases.write_edited(
+                        path,
+                        edited.labels,
+                        edited.record,
+                        case.brain or case.label or Path(),
+                        overwrite=True,
+                    )
                 failures.forget(self.out, name)
                 made.append(Case(name, case.subject, {}, None, path))
             except DataError as error:
@@ -139,16 +157,21 @@ class Edit:
         cohorts.write(self.out / "cohort.json", Cohort(cohort.scheme, tuple(made)))
         console.say(f"{len(made)} edited label maps in {self.out / 'cohort.json'}")
         if self.json:
-            console.answer({"cohort": self.out / "cohort.json", "made": len(made),
-                            "failed": failed})
+            console.answer(
+                {"cohort": self.out / "cohort.json", "made": len(made), "failed": failed}
+            )
         return 1 if failed else 0
 
 
 def add(verbs: Any) -> None:
     """Tell argparse about the verb."""
-    p = verbs.add_parser("edit", help="mirror, scale, move, grow, remove or implant a tumour",
-                         description=Edit.__doc__.splitlines()[0], epilog=OPERATIONS,
-                         formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = verbs.add_parser(
+        "edit",
+        help="mirror, scale, move, grow, remove or implant a tumour",
+        description=console.summary(Edit),
+        epilog=OPERATIONS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     p.add_argument("source", type=Path, metavar="LABEL", help="a label map or a cohort.json")
     p.add_argument("-o", "--out", type=Path, required=True)
     p.add_argument("--op", action="append", default=[], metavar="NAME[:ARGUMENTS]")
@@ -159,5 +182,17 @@ def add(verbs: Any) -> None:
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--overwrite", action="store_true")
     p.add_argument("--json", action="store_true", help="print the record as JSON")
-    p.set_defaults(make=lambda a: Edit(a.source, a.out, tuple(a.op), a.recipe, a.onto, a.scheme,
-                                       a.per_case, a.seed, a.overwrite, a.json))
+    p.set_defaults(
+        make=lambda a: Edit(
+            a.source,
+            a.out,
+            tuple(a.op),
+            a.recipe,
+            a.onto,
+            a.scheme,
+            a.per_case,
+            a.seed,
+            a.overwrite,
+            a.json,
+        )
+    )

@@ -47,8 +47,9 @@ class Generate:
         from medsynth.imaging.synthesizer import load
 
         if self.per_case < 1 or self.writers < 1:
-            raise UsageError("--per-case and --writers of at least 1",
-                             f"{self.per_case} and {self.writers}")
+            raise UsageError(
+                "--per-case and --writers of at least 1", f"{self.per_case} and {self.writers}"
+            )
         shard = Shard.parse(self.shard)
         cohort = _cohort(self.source)
         synthesizer = load(self.model, precision=self.precision, window=self.window)
@@ -59,11 +60,14 @@ class Generate:
                 console.say(f"{job.name}: {error}")
         failed = failures.write_listing(self.out)
         made = cases.write_listing(self.out)
-        console.say(f"{len(made)} scans in {self.out / 'cohort.json'}"
-                    + (f"; {failed} failed: {self.out / 'failures.json'}" if failed else ""))
+        console.say(
+            f"{len(made)} scans in {self.out / 'cohort.json'}"
+            + (f"; {failed} failed: {self.out / 'failures.json'}" if failed else "")
+        )
         if self.json:
-            console.answer({"cohort": self.out / "cohort.json", "made": len(made),
-                            "failed": failed})
+            console.answer(
+                {"cohort": self.out / "cohort.json", "made": len(made), "failed": failed}
+            )
         return 1 if failed else 0
 
 
@@ -88,9 +92,11 @@ def _cohort(source: Path) -> "Cohort":
 def add(verbs: Any) -> None:
     """Tell argparse about the verb."""
     p = verbs.add_parser(
-        "generate", help="make T1, T1c, T2 and FLAIR for label maps",
+        "generate",
+        help="make T1, T1c, T2 and FLAIR for label maps",
         description="Make scans for label maps; a second run does only what is missing.",
-        epilog="Example: medsynth generate run edited.nii.gz -o synthetic --per-case 4")
+        epilog="Example: medsynth generate run edited.nii.gz -o synthetic --per-case 4",
+    )
     p.add_argument("model", type=Path, metavar="RUN")
     p.add_argument("source", type=Path, metavar="LABELS_OR_COHORT")
     p.add_argument("-o", "--out", type=Path, required=True)
@@ -101,5 +107,17 @@ def add(verbs: Any) -> None:
     p.add_argument("--window", type=int, help="largest edge computed at once, voxels")
     p.add_argument("--precision", default="auto", choices=("auto", "bf16", "fp16", "fp32"))
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
-    p.set_defaults(make=lambda a: Generate(a.model, a.source, a.out, a.per_case, a.seed, a.shard,
-                                           a.writers, a.window, a.precision, a.json))
+    p.set_defaults(
+        make=lambda a: Generate(
+            a.model,
+            a.source,
+            a.out,
+            a.per_case,
+            a.seed,
+            a.shard,
+            a.writers,
+            a.window,
+            a.precision,
+            a.json,
+        )
+    )

@@ -42,20 +42,27 @@ class Index:
         names = dict(_pair(text, "--name") for text in self.names)
         layout, cohort = find(self.data, self.scheme, self.pattern, names)
         if self.split:
-            shares = {k: _number(v) for k, v in
-                      (_pair(text, "--split") for text in self.split.split(","))}
+            shares = {
+                k: _number(v) for k, v in (_pair(text, "--split") for text in self.split.split(","))
+            }
             cohort = cohort.split(shares, Key(self.seed, ("split",)))
         cohorts.write(self.out, cohort)
-        counts = {"cases": len(cohort), "subjects": len({c.subject for c in cohort}),
-                  "tumour_labels": sum(c.label is not None for c in cohort),
-                  "tissue_labels": sum(c.brain is not None for c in cohort)}
-        console.say(f"{layout} layout: {counts['cases']} cases of {counts['subjects']} subjects, "
-                    f"modalities {', '.join(cohort.modalities) or 'none in common'}, "
-                    f"{counts['tumour_labels']} with tumour labels, "
-                    f"{counts['tissue_labels']} with tissue → {self.out}")
+        counts = {
+            "cases": len(cohort),
+            "subjects": len({c.subject for c in cohort}),
+            "tumour_labels": sum(c.label is not None for c in cohort),
+            "tissue_labels": sum(c.brain is not None for c in cohort),
+        }
+        console.say(
+            f"{layout} layout: {counts['cases']} cases of {counts['subjects']} subjects, "
+            f"modalities {', '.join(cohort.modalities) or 'none in common'}, "
+            f"{counts['tumour_labels']} with tumour labels, "
+            f"{counts['tissue_labels']} with tissue → {self.out}"
+        )
         if self.json:
-            console.answer({"layout": layout, "modalities": cohort.modalities,
-                            "cohort": self.out, **counts})
+            console.answer(
+                {"layout": layout, "modalities": cohort.modalities, "cohort": self.out, **counts}
+            )
         return 0
 
 
@@ -76,20 +83,35 @@ def _number(text: str) -> float:
 def add(verbs: Any) -> None:
     """Tell argparse about the verb."""
     p = verbs.add_parser(
-        "index", help="list the cases of a data set (BraTS, Decathlon, nnU-Net, BIDS, …)",
+        "index",
+        help="list the cases of a data set (BraTS, Decathlon, nnU-Net, BIDS, …)",
         description="List the cases of a data set in a cohort.json; the layout is recognised.",
         epilog="Examples: medsynth index DATA --scheme brats2021 -o cohort.json;  medsynth index "
-               "MS --scheme brats2023 --pattern '{case}/{modality}.nii.gz' --name T1POST=t1c "
-               "-o ms.json", formatter_class=argparse.RawTextHelpFormatter)
+        "MS --scheme brats2023 --pattern '{case}/{modality}.nii.gz' --name T1POST=t1c "
+        "-o ms.json",
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
     p.add_argument("data", type=Path, metavar="DATA")
-    p.add_argument("--scheme", required=True, help="scheme of the tumour labels, e.g. brats2021, "
-                   "brats2023, brats2024-gli, decathlon, nnunet-brats21")
+    p.add_argument(
+        "--scheme",
+        required=True,
+        help="scheme of the tumour labels, e.g. brats2021, "
+        "brats2023, brats2024-gli, decathlon, nnunet-brats21",
+    )
     p.add_argument("-o", "--out", type=Path, default=Path("cohort.json"))
     p.add_argument("--pattern", help="other layouts: path with {case} and {modality}")
-    p.add_argument("--name", action="append", default=[], metavar="THEIRS=OURS",
-                   help="a modality's name in the pattern")
+    p.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="THEIRS=OURS",
+        help="a modality's name in the pattern",
+    )
     p.add_argument("--split", help="shares by subject, e.g. training=0.8,test=0.2")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
-    p.set_defaults(make=lambda a: Index(a.data, a.scheme, a.out, a.pattern, tuple(a.name),
-                                        a.split, a.seed, a.json))
+    p.set_defaults(
+        make=lambda a: Index(
+            a.data, a.scheme, a.out, a.pattern, tuple(a.name), a.split, a.seed, a.json
+        )
+    )

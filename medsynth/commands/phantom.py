@@ -41,18 +41,24 @@ class Phantom:
         from medsynth.generation import cases
 
         if self.cases < 1 or not 0 <= self.healthy <= self.cases:
-            raise UsageError("--cases of at least 1 and --healthy of at most --cases",
-                             f"--cases {self.cases} --healthy {self.healthy}")
+            raise UsageError(
+                "--cases of at least 1 and --healthy of at most --cases",
+                f"--cases {self.cases} --healthy {self.healthy}",
+            )
         if not 0.5 <= self.spacing_mm <= 5:
             raise UsageError("--spacing-mm from 0.5 to 5", str(self.spacing_mm))
         sick = self.cases - self.healthy
-        todo = [(self.out, index, index < sick, self.spacing_mm, self.seed)
-                for index in range(self.cases)
-                if not cases.is_done(self.out, case_name(index))]
+        todo = [
+            (self.out, index, index < sick, self.spacing_mm, self.seed)
+            for index in range(self.cases)
+            if not cases.is_done(self.out, case_name(index))
+        ]
         for _ in console.progress(self._make(todo), len(todo), "phantoms"):
             pass
-        splits = {case_name(index): "test" if sick - self.test <= index < sick else "training"
-                  for index in range(self.cases)}
+        splits = {
+            case_name(index): "test" if sick - self.test <= index < sick else "training"
+            for index in range(self.cases)
+        }
         cohort = cases.write_listing(self.out, splits)
         console.say(f"{len(cohort)} phantoms in {self.out / 'cohort.json'}")
         if self.json:
@@ -81,18 +87,26 @@ def _one(job: tuple[Path, int, bool, float, int]) -> None:
     out, index, tumour, spacing_mm, seed = job
     name = case_name(index)
     phantom = make(Key(seed, ("phantom", index)), spacing_mm=spacing_mm, tumour=tumour)
-    provenance: dict[str, Any] = {"made_by": "phantom", "seed": seed, "index": index,
-                                  "parameters": phantom.parameters}
-    write_case(out, name, phantom.scans, phantom.labels, provenance,
-               subject=name.rpartition("-")[0])
+    provenance: dict[str, Any] = {
+        "made_by": "phantom",
+        "seed": seed,
+        "index": index,
+        "parameters": phantom.parameters,
+    }
+    write_case(
+        out, name, phantom.scans, phantom.labels, provenance, subject=name.rpartition("-")[0]
+    )
 
 
 def add(verbs: Any) -> None:
     """Tell argparse about the verb."""
-    p = verbs.add_parser("phantom", help="a cohort of phantoms, no patient in them",
-                         description=Phantom.__doc__.splitlines()[0],
-                         epilog="Example: medsynth phantom cohort --cases 20 --spacing-mm 2",
-                         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = verbs.add_parser(
+        "phantom",
+        help="a cohort of phantoms, no patient in them",
+        description=console.summary(Phantom),
+        epilog="Example: medsynth phantom cohort --cases 20 --spacing-mm 2",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     p.add_argument("out", type=Path, metavar="OUT", help="folder of the cohort")
     p.add_argument("--cases", type=int, default=20, help="how many, healthy ones included")
     p.add_argument("--spacing-mm", type=float, default=1.0, help="edge of a voxel")
@@ -101,5 +115,8 @@ def add(verbs: Any) -> None:
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--workers", type=int, default=1, help="processes")
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
-    p.set_defaults(make=lambda a: Phantom(a.out, a.cases, a.spacing_mm, a.healthy, a.test,
-                                          a.seed, a.workers, a.json))
+    p.set_defaults(
+        make=lambda a: Phantom(
+            a.out, a.cases, a.spacing_mm, a.healthy, a.test, a.seed, a.workers, a.json
+        )
+    )

@@ -48,9 +48,11 @@ class Show:
 def add(verbs: Any) -> None:
     """Tell argparse about the verb."""
     p = verbs.add_parser(
-        "show", help="a picture of scans and label maps",
-        description=Show.__doc__.splitlines()[0],
-        epilog="Example: medsynth show case-t1c.nii.gz case-brain.nii.gz -o picture.png")
+        "show",
+        help="a picture of scans and label maps",
+        description=console.summary(Show),
+        epilog="Example: medsynth show case-t1c.nii.gz case-brain.nii.gz -o picture.png",
+    )
     p.add_argument("files", type=Path, nargs="+", metavar="FILE")
     p.add_argument("-o", "--out", type=Path, required=True)
     p.add_argument("--scheme", default="brats2023", help="scheme of *seg.nii.gz files")

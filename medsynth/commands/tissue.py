@@ -55,8 +55,9 @@ class Tissue:
         cohorts.write(self.out / "cohort.json", Cohort(cohort.scheme, tuple(done), splits))
         console.say(f"{len(done)} of {len(cohort)} cases have tissue: {self.out / 'cohort.json'}")
         if self.json:
-            console.answer({"cohort": self.out / "cohort.json", "done": len(done),
-                            "failed": failed})
+            console.answer(
+                {"cohort": self.out / "cohort.json", "done": len(done), "failed": failed}
+            )
         return 1 if failed else 0
 
 
@@ -75,12 +76,18 @@ def _labelled(case: "Case", scheme_name: str, network: "Synthesizer | None") -> 
 def add(verbs: Any) -> None:
     """Tell argparse about the verb."""
     p = verbs.add_parser(
-        "tissue", help="add CSF, grey and white matter to the label maps of real scans",
+        "tissue",
+        help="add CSF, grey and white matter to the label maps of real scans",
         description="Label tissue on skull-stripped scans and merge it with the tumour labels.",
-        epilog="Example: medsynth tissue cohort.json -o tissue")
+        epilog="Example: medsynth tissue cohort.json -o tissue",
+    )
     p.add_argument("cohort", type=Path, metavar="COHORT")
     p.add_argument("-o", "--out", type=Path, required=True)
-    p.add_argument("--model", type=Path, metavar="RUN",
-                   help="use a network (configs/image/tissue.yaml) instead of intensities")
+    p.add_argument(
+        "--model",
+        type=Path,
+        metavar="RUN",
+        help="use a network (configs/image/tissue.yaml) instead of intensities",
+    )
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
     p.set_defaults(make=lambda a: Tissue(a.cohort, a.out, a.model, a.json))

@@ -39,19 +39,28 @@ class Train:
         from medsynth.training.world import World
 
         if self.resume and not (self.resume / "last.pt").exists():
-            raise UsageError("a run with last.pt", "none", self.resume,
-                             "Start it without --resume.")
+            raise UsageError(
+                "a run with last.pt", "none", self.resume, "Start it without --resume."
+            )
         if self.resume and self.out and self.out != self.resume:
             raise UsageError("--resume RUN or --out RUN", "two different folders")
         file = self.config or (self.resume / "config.yaml" if self.resume else None)
         if file is None or not file.exists():
-            raise UsageError("a configuration", "none" if file is None else f"no file {file}",
-                             None, "For example configs/image/phantom.yaml.")
+            raise UsageError(
+                "a configuration",
+                "none" if file is None else f"no file {file}",
+                None,
+                "For example configs/image/phantom.yaml.",
+            )
         config = configs.parse(file.read_text(encoding="utf-8"), str(file), self.settings)
         folder = self.resume or self.out or Path("runs") / file.stem
         if not self.resume and (folder / "last.pt").exists():
-            raise DataError("a folder without a run", "one with last.pt", folder,
-                            f"Go on with --resume {folder}, or choose another --out.")
+            raise DataError(
+                "a folder without a run",
+                "one with last.pt",
+                folder,
+                f"Go on with --resume {folder}, or choose another --out.",
+            )
         world = World.from_environment()
         try:
             done = train(config, folder, world, resume=bool(self.resume))
@@ -80,8 +89,10 @@ def train(config: "Config", folder: Path, world: "World", *, resume: bool) -> di
     trainer = run.trainer
     if world.leads:
         p = trainer.precision
-        console.say(f"training on {world.size} × {world.device.type} in {p.name} ({p.reason}): "
-                    f"{len(run.examples)} cases, step {trainer.step} to {config.train.steps}")
+        console.say(
+            f"training on {world.size} × {world.device.type} in {p.name} ({p.reason}): "
+            f"{len(run.examples)} cases, step {trainer.step} to {config.train.steps}"
+        )
     begun, first = time.monotonic(), trainer.step
     last: dict[str, float] = {}
     left = config.train.steps - first
@@ -90,16 +101,22 @@ def train(config: "Config", folder: Path, world: "World", *, resume: bool) -> di
             last = reading
     except TrainingError as error:
         saved = f"{folder / 'last.pt'}" if (folder / "last.pt").exists() else "none yet"
-        raise TrainingError(error.expected, error.found, error.where,
-                            f"The last good checkpoint is {saved}; lower the learning rates or "
-                            "use train.precision=fp32 and resume.") from error
+        raise TrainingError(
+            error.expected,
+            error.found,
+            error.where,
+            f"The last good checkpoint is {saved}; lower the learning rates or "
+            "use train.precision=fp32 and resume.",
+        ) from error
     finally:
         run.close()
     seconds = time.monotonic() - begun
     if world.leads:
-        console.say(f"{trainer.step - first} steps in {seconds:.0f} s "
-                    f"({(trainer.step - first) * config.train.batch / max(seconds, 1e-9):.1f} "
-                    f"cases/s) → {folder / 'model.safetensors'}")
+        console.say(
+            f"{trainer.step - first} steps in {seconds:.0f} s "
+            f"({(trainer.step - first) * config.train.batch / max(seconds, 1e-9):.1f} "
+            f"cases/s) → {folder / 'model.safetensors'}"
+        )
     return {"run": folder, "steps": trainer.step, "seconds": round(seconds, 1), "metrics": last}
 
 
@@ -121,8 +138,9 @@ def _loop(run: "Run") -> Iterator[dict[str, float]]:
         yield reading
 
 
-def _shown(items: Iterator[dict[str, float]], total: int, leads: bool) \
-        -> Iterator[dict[str, float]]:
+def _shown(
+    items: Iterator[dict[str, float]], total: int, leads: bool
+) -> Iterator[dict[str, float]]:
     return console.progress(items, total, "train", "step") if leads else items
 
 
@@ -133,15 +151,24 @@ def _prepared(items: Iterator[Any], total: int, leads: bool) -> Iterator[Any]:
 def add(verbs: Any) -> None:
     """Tell argparse about the verb."""
     p = verbs.add_parser(
-        "train", help="train a GAN from a configuration", description=Train.__doc__.splitlines()[0],
+        "train",
+        help="train a GAN from a configuration",
+        description=console.summary(Train),
         epilog="Examples: medsynth train configs/image/phantom.yaml --set "
-               "data.cohort=cohort/cohort.json --out run;  medsynth train --resume run "
-               "--set train.steps=40000")
+        "data.cohort=cohort/cohort.json --out run;  medsynth train --resume run "
+        "--set train.steps=40000",
+    )
     p.add_argument("config", type=Path, nargs="?", metavar="CONFIG")
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
-                   help="override a key, e.g. train.steps=10")
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key, e.g. train.steps=10",
+    )
     p.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run, in place")
-    p.add_argument("--out", type=Path, metavar="RUN", help="folder of the run "
-                   "(default: runs/<configuration>)")
+    p.add_argument(
+        "--out", type=Path, metavar="RUN", help="folder of the run (default: runs/<configuration>)"
+    )
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
     p.set_defaults(make=lambda a: Train(a.config, a.out, tuple(a.set), a.resume, a.json))

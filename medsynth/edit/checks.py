@@ -36,8 +36,9 @@ def exposed(labels: LabelMap) -> float:
         return 0.0
     box = bounding_box(core, 1)
     inside = core[box]
-    tumour = np.isin(labels.data[box],
-                     [labels.scheme.value(s) for s in geometry.tumour_structures(labels)])
+    tumour = np.isin(
+        labels.data[box], [labels.scheme.value(s) for s in geometry.tumour_structures(labels)]
+    )
     faces = bare = 0
     for axis in range(3):
         for step in (1, -1):
@@ -48,8 +49,15 @@ def exposed(labels: LabelMap) -> float:
     return bare / max(faces, 1)
 
 
-def check(before: LabelMap, after: LabelMap, step: str, *, factor: float | None,
-          lost_ok: tuple[str, ...] = (), nested: bool = True) -> Mapping[str, Any]:
+def check(
+    before: LabelMap,
+    after: LabelMap,
+    step: str,
+    *,
+    factor: float | None,
+    lost_ok: tuple[str, ...] = (),
+    nested: bool = True,
+) -> Mapping[str, Any]:
     """Compare a map before and after one step.
 
     Args:
@@ -67,23 +75,39 @@ def check(before: LabelMap, after: LabelMap, step: str, *, factor: float | None,
         EditError: A structure was lost, the volume is not as asked, or the core came out.
     """
     old, new = volumes_mm3(before), volumes_mm3(after)
-    lost = [s for s in old if s not in new and s not in lost_ok and s != "WT"
-            and old[s] > 4 * before.voxel_mm3]
+    lost = [
+        s
+        for s in old
+        if s not in new and s not in lost_ok and s != "WT" and old[s] > 4 * before.voxel_mm3
+    ]
     if lost:
-        raise EditError(f"{', '.join(lost)} still there after {step}", "none", None,
-                        "The structure is too thin for this edit: do less of it.")
+        raise EditError(
+            f"{', '.join(lost)} still there after {step}",
+            "none",
+            None,
+            "The structure is too thin for this edit: do less of it.",
+        )
     size = [sum(v for k, v in found.items() if k != "WT") for found in (old, new)]
     if factor is not None and size[0]:
         slack = max(VOLUME_TOLERANCE * factor * size[0], VOXELS * after.voxel_mm3)
         if abs(size[1] - factor * size[0]) > slack:
-            raise EditError(f"{factor:.3g} times the volume after {step}",
-                            f"{size[1] / size[0]:.3g} times", None,
-                            "Part of the tumour fell outside the brain: do less, or move it "
-                            "first.")
+            raise EditError(
+                f"{factor:.3g} times the volume after {step}",
+                f"{size[1] / size[0]:.3g} times",
+                None,
+                "Part of the tumour fell outside the brain: do less, or move it first.",
+            )
     surface = exposed(before), exposed(after)
     if nested and surface[1] > surface[0] + EXPOSED_TOLERANCE:
-        raise EditError(f"a core as enclosed as before {step} ({surface[0]:.0%} bare)",
-                        f"{surface[1]:.0%} bare", None, "Do less, or grow the oedema first.")
-    return {"volumes_before_mm3": old, "volumes_after_mm3": new,
-            "factor": round(size[1] / size[0], 4) if size[0] else None,
-            "core_exposed": [round(v, 4) for v in surface]}
+        raise EditError(
+            f"a core as enclosed as before {step} ({surface[0]:.0%} bare)",
+            f"{surface[1]:.0%} bare",
+            None,
+            "Do less, or grow the oedema first.",
+        )
+    return {
+        "volumes_before_mm3": old,
+        "volumes_after_mm3": new,
+        "factor": round(size[1] / size[0], 4) if size[0] else None,
+        "core_exposed": [round(v, 4) for v in surface],
+    }

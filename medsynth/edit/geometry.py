@@ -31,15 +31,20 @@ def tumour_mask(labels: LabelMap) -> np.ndarray:
     """
     mask = np.isin(labels.data, [labels.scheme.value(s) for s in tumour_structures(labels)])
     if not mask.any():
-        raise EditError("a tumour to edit", "none", None,
-                        "Implant one with `--onto`, or choose a case that has one.")
+        raise EditError(
+            "a tumour to edit",
+            "none",
+            None,
+            "Implant one with `--onto`, or choose a case that has one.",
+        )
     return mask
 
 
 def has_tissue(labels: LabelMap) -> bool:
     """Whether a map says where the brain is."""
     return "GM" in labels.scheme.abbreviations and bool(
-        np.isin(labels.data, [labels.scheme.value(t) for t in TISSUE]).any())
+        np.isin(labels.data, [labels.scheme.value(t) for t in TISSUE]).any()
+    )
 
 
 def to_mm(labels: LabelMap, voxels: np.ndarray) -> np.ndarray:
@@ -93,8 +98,9 @@ def healed(labels: LabelMap) -> LabelMap:
         box = bounding_box(mask, 12)
         part = data[box]
         unknown = ~np.isin(part, tissue)
-        _, nearest = ndimage.distance_transform_edt(unknown, sampling=labels.spacing_mm,
-                                                    return_indices=True)
+        _, nearest = ndimage.distance_transform_edt(
+            unknown, sampling=labels.spacing_mm, return_indices=True
+        )
         filled = part[tuple(nearest)]
         holes = mask[box] & unknown
         part[holes] = filled[holes]
@@ -115,8 +121,13 @@ CUT = 0.05
 little elsewhere to make up for it."""
 
 
-def place(labels: LabelMap, host: LabelMap, where: Callable[[np.ndarray], np.ndarray],
-          region: tuple[slice, slice, slice], volume_mm3: float) -> LabelMap:
+def place(
+    labels: LabelMap,
+    host: LabelMap,
+    where: Callable[[np.ndarray], np.ndarray],
+    region: tuple[slice, slice, slice],
+    volume_mm3: float,
+) -> LabelMap:
     """Carry a tumour into a brain without one.
 
     Outlines are interpolated as signed distances, and the voxels that lie deepest are taken
@@ -142,22 +153,30 @@ def place(labels: LabelMap, host: LabelMap, where: Callable[[np.ndarray], np.nda
     at = (source_mm @ inverse[:3, :3].T + inverse[:3, 3] - start).T
     part = labels.data[box]
     masks = [part == labels.scheme.value(name) for name in names]
-    depths = np.stack([ndimage.map_coordinates(_signed_distance(mask, labels.spacing_mm), at,
-                                               np.float32, 1, "constant", -1e3)
-                       for mask in (np.any(masks, 0), *(masks if len(names) > 1 else ()))])
+    depths = np.stack(
+        [
+            ndimage.map_coordinates(
+                _signed_distance(mask, labels.spacing_mm), at, np.float32, 1, "constant", -1e3
+            )
+            for mask in (np.any(masks, 0), *(masks if len(names) > 1 else ()))
+        ]
+    )
     inside = host.data[region].reshape(-1) > 0 if has_tissue(host) else np.ones(at.shape[1], bool)
     out = ((depths[0] > 0) & ~inside).sum() / max((depths[0] > 0).sum(), 1)
     count = round(volume_mm3 / host.voxel_mm3)
     if out > CUT or count > inside.sum():
-        raise EditError(f"the tumour inside the brain (up to {CUT:.0%} is cut off)",
-                        f"{out:.0%} of it outside", None,
-                        "Move it less, or towards the middle of the brain.")
+        raise EditError(
+            f"the tumour inside the brain (up to {CUT:.0%} is cut off)",
+            f"{out:.0%} of it outside",
+            None,
+            "Move it less, or towards the middle of the brain.",
+        )
     candidates = np.flatnonzero(inside)
     chosen = candidates[np.argpartition(-depths[0][candidates], count - 1)[:count]]
     sizes = np.array([mask.sum() for mask in masks])
     quotas = np.rint(count * sizes / sizes.sum()).astype(int)
     values = [host.scheme.value(name) for name in names]
-    named = _shared_out(depths[-len(names):, chosen], quotas, values)
+    named = _shared_out(depths[-len(names) :, chosen], quotas, values)
     data = host.data.copy()
     flat = data[region].reshape(-1)
     flat[chosen] = named
@@ -192,8 +211,9 @@ def _signed_distance(mask: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndar
     return (deep - ndimage.distance_transform_edt(~mask, sampling=spacing_mm)).astype(np.float32)
 
 
-def region_around(labels: LabelMap, centre: np.ndarray,
-                  radius_mm: float) -> tuple[slice, slice, slice]:
+def region_around(
+    labels: LabelMap, centre: np.ndarray, radius_mm: float
+) -> tuple[slice, slice, slice]:
     """The part of a grid within a distance of a point in mm."""
     inverse = np.linalg.inv(labels.affine)
     middle = inverse[:3, :3] @ centre + inverse[:3, 3]
@@ -207,5 +227,6 @@ def region_around(labels: LabelMap, centre: np.ndarray,
 def radius_mm(labels: LabelMap, mask: np.ndarray, centre: np.ndarray) -> float:
     """Largest distance of a mask's voxels from a point, mm."""
     edge = mask & ~ndimage.binary_erosion(mask)
-    return float(np.linalg.norm(to_mm(labels, np.argwhere(edge).astype(float)) - centre,
-                                axis=1).max())
+    return float(
+        np.linalg.norm(to_mm(labels, np.argwhere(edge).astype(float)) - centre, axis=1).max()
+    )

@@ -57,8 +57,9 @@ def shift(labels: LabelMap, x_mm: float = 0.0, y_mm: float = 0.0, z_mm: float = 
     return _carried(labels, lambda mm: mm - step, geometry.centre_mm(labels, mask) + step, mask)
 
 
-def rotate(labels: LabelMap, x_deg: float = 0.0, y_deg: float = 0.0,
-           z_deg: float = 0.0) -> LabelMap:
+def rotate(
+    labels: LabelMap, x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0
+) -> LabelMap:
     """Turn the tumour about its centre.
 
     Args:
@@ -74,8 +75,7 @@ def rotate(labels: LabelMap, x_deg: float = 0.0, y_deg: float = 0.0,
     return _carried(labels, lambda mm: (mm - centre) @ turn + centre, centre, mask)
 
 
-def scale(labels: LabelMap, volume: float | None = None,
-          diameter: float | None = None) -> LabelMap:
+def scale(labels: LabelMap, volume: float | None = None, diameter: float | None = None) -> LabelMap:
     """Make the tumour larger or smaller about its centre; tissue around it gives way or fills in.
 
     Shin et al. 2018 say "16 % larger" without saying of what; here it is the volume unless the
@@ -105,12 +105,18 @@ def scale(labels: LabelMap, volume: float | None = None,
     around = geometry.region_around(labels, centre, size * max(linear, 1) * (1 + REACH))
     host = _displaced(labels, mask, around, REACH * size, displacement)
     region = geometry.region_around(labels, centre, size * max(linear, 1) + SLACK_MM)
-    return geometry.place(labels, host, lambda mm: (mm - centre) / linear + centre, region,
-                          mask.sum() * labels.voxel_mm3 * factor)
+    return geometry.place(
+        labels,
+        host,
+        lambda mm: (mm - centre) / linear + centre,
+        region,
+        mask.sum() * labels.voxel_mm3 * factor,
+    )
 
 
-def deform(labels: LabelMap, amplitude_mm: float, smoothness_mm: float = 12.0,
-           seed: int = 0) -> LabelMap:
+def deform(
+    labels: LabelMap, amplitude_mm: float, smoothness_mm: float = 12.0, seed: int = 0
+) -> LabelMap:
     """Bend the tumour's outline by a smooth random displacement; its volume is kept.
 
     Args:
@@ -130,8 +136,9 @@ def deform(labels: LabelMap, amplitude_mm: float, smoothness_mm: float = 12.0,
     field = _smooth_field(shape, labels.spacing_mm, smoothness_mm, Key(seed, ("deform",)))
     field = amplitude_mm * field.reshape(3, -1).T
     host = _displaced(labels, mask, around, REACH * size, lambda mm: field)
-    return geometry.place(labels, host, lambda mm: mm + field, around,
-                          mask.sum() * labels.voxel_mm3)
+    return geometry.place(
+        labels, host, lambda mm: mm + field, around, mask.sum() * labels.voxel_mm3
+    )
 
 
 def grow(labels: LabelMap, name: str, margin_mm: float, within: str | None = None) -> LabelMap:
@@ -187,11 +194,16 @@ def shrink(labels: LabelMap, name: str, margin_mm: float) -> LabelMap:
     depth = ndimage.distance_transform_edt(inside, sampling=labels.spacing_mm)
     gone = inside & (depth <= margin_mm)
     if (gone == inside).all() and margin_mm > 0:
-        raise EditError(f"{name} thicker than {2 * margin_mm:g} mm somewhere",
-                        f"at most {2 * depth.max():.1f} mm", None, "Shrink it less.")
+        raise EditError(
+            f"{name} thicker than {2 * margin_mm:g} mm somewhere",
+            f"at most {2 * depth.max():.1f} mm",
+            None,
+            "Shrink it less.",
+        )
     usable = ~inside & (part != 0) if geometry.has_tissue(labels) else ~inside
-    _, nearest = ndimage.distance_transform_edt(~usable, sampling=labels.spacing_mm,
-                                                return_indices=True)
+    _, nearest = ndimage.distance_transform_edt(
+        ~usable, sampling=labels.spacing_mm, return_indices=True
+    )
     data = labels.data.copy()
     data[box][gone] = part[tuple(nearest)][gone]
     return labels.with_data(data)
@@ -238,8 +250,12 @@ def implant(labels: LabelMap, onto: LabelMap) -> LabelMap:
         Shin et al. 2018 (arXiv 1807.10225), figure 3: "tumor on a normal brain".
     """
     if not geometry.has_tissue(onto):
-        raise EditError("a brain with tissue labels to implant into", "none", None,
-                        "Make them with `medsynth tissue`.")
+        raise EditError(
+            "a brain with tissue labels to implant into",
+            "none",
+            None,
+            "Make them with `medsynth tissue`.",
+        )
     mask = geometry.tumour_mask(labels)
     sick = np.isin(onto.data, [onto.scheme.value(s) for s in geometry.tumour_structures(onto)])
     host = geometry.healed(onto) if sick.any() else onto
@@ -247,38 +263,55 @@ def implant(labels: LabelMap, onto: LabelMap) -> LabelMap:
     goal = _corresponding(labels, host, centre)
     size = geometry.radius_mm(labels, mask, centre)
     volume = float(mask.sum()) * labels.voxel_mm3
-    return _slid(labels, host, lambda mm, step: mm - (goal - centre) - step, goal, size, volume)
+    return _slid(
+        labels, host, lambda step: lambda mm: mm - (goal - centre) - step, goal, size, volume
+    )
 
 
-def _carried(labels: LabelMap, where: Callable[[np.ndarray], np.ndarray], goal: np.ndarray,
-             mask: np.ndarray, slide: bool = False) -> LabelMap:
+def _carried(
+    labels: LabelMap,
+    where: Callable[[np.ndarray], np.ndarray],
+    goal: np.ndarray,
+    mask: np.ndarray,
+    slide: bool = False,
+) -> LabelMap:
     """Heal, then put the tumour where it goes; slide it inwards where it does not fit."""
     size = geometry.radius_mm(labels, mask, geometry.centre_mm(labels, mask))
     volume = float(mask.sum()) * labels.voxel_mm3
     host = geometry.healed(labels)
     if slide and geometry.has_tissue(host):
-        return _slid(labels, host, lambda mm, step: where(mm - step), goal, size, volume)
+        return _slid(labels, host, lambda step: lambda mm: where(mm - step), goal, size, volume)
     region = geometry.region_around(labels, goal, size + SLACK_MM)
     return geometry.place(labels, host, where, region, volume)
 
 
-def _slid(labels: LabelMap, host: LabelMap,
-          where: Callable[[np.ndarray, np.ndarray], np.ndarray], goal: np.ndarray, size: float,
-          volume: float) -> LabelMap:
+def _slid(
+    labels: LabelMap,
+    host: LabelMap,
+    where: Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]],
+    goal: np.ndarray,
+    size: float,
+    volume: float,
+) -> LabelMap:
     """Place a tumour at a goal, or as near to it on the way to the brain's middle as it fits."""
     way = geometry.centre_mm(host, host.data > 0) - goal
     for share in np.linspace(0, 0.9, 19):
-        region = geometry.region_around(host, goal + share * way, size + SLACK_MM)
+        step = share * way
+        region = geometry.region_around(host, goal + step, size + SLACK_MM)
         try:
-            return geometry.place(labels, host, lambda mm, s=share: where(mm, s * way), region,
-                                  volume)
+            return geometry.place(labels, host, where(step), region, volume)
         except EditError as error:
             failure = error
     raise failure
 
 
-def _displaced(labels: LabelMap, mask: np.ndarray, region: tuple[slice, slice, slice],
-               reach_mm: float, displacement: Callable[[np.ndarray], np.ndarray]) -> LabelMap:
+def _displaced(
+    labels: LabelMap,
+    mask: np.ndarray,
+    region: tuple[slice, slice, slice],
+    reach_mm: float,
+    displacement: Callable[[np.ndarray], np.ndarray],
+) -> LabelMap:
     """The healed brain, its tissue displaced near the tumour, less and less up to `reach_mm`."""
     host = geometry.healed(labels)
     if not geometry.has_tissue(labels):
@@ -302,14 +335,18 @@ def _displaced(labels: LabelMap, mask: np.ndarray, region: tuple[slice, slice, s
 
 def _structure(labels: LabelMap, name: str, margin_mm: float) -> np.ndarray:
     if name not in labels.scheme.abbreviations:
-        raise LabelError(f"a structure of scheme {labels.scheme.name!r} "
-                         f"({', '.join(labels.scheme.abbreviations[1:])})", repr(name))
+        raise LabelError(
+            f"a structure of scheme {labels.scheme.name!r} "
+            f"({', '.join(labels.scheme.abbreviations[1:])})",
+            repr(name),
+        )
     if margin_mm < 0:
         raise EditError("a margin of at least 0 mm", f"{margin_mm:g}", name)
     mask = labels.data == labels.scheme.value(name)
     if not mask.any():
-        raise EditError(f"some {name} in the label map", "none", None,
-                        "Choose a structure that the case has.")
+        raise EditError(
+            f"some {name} in the label map", "none", None, "Choose a structure that the case has."
+        )
     return mask
 
 
@@ -332,8 +369,9 @@ def _rotation(x_deg: float, y_deg: float, z_deg: float) -> np.ndarray:
     return Rotation.from_euler("xyz", [x_deg, y_deg, z_deg], degrees=True).as_matrix()
 
 
-def _smooth_field(shape: tuple[int, ...], spacing_mm: tuple[float, ...], smoothness_mm: float,
-                  key: Key) -> np.ndarray:
+def _smooth_field(
+    shape: tuple[int, ...], spacing_mm: tuple[float, ...], smoothness_mm: float, key: Key
+) -> np.ndarray:
     """Three smooth fields of unit variance `(3, *shape)`, drawn coarse and interpolated."""
     step = [max(smoothness_mm / 2 / s, 1.0) for s in spacing_mm]
     coarse = [int(np.ceil(n / f)) + 4 for n, f in zip(shape, step, strict=True)]

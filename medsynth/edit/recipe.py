@@ -55,22 +55,30 @@ class Step:
     def fixed(self) -> bool:
         """Whether nothing is left to chance."""
         drawn = any(isinstance(v, tuple) for v in self.arguments.values())
-        return not drawn and self.probability == 1 and "distance_mm" not in self.arguments and \
-            not (self.operation == "deform" and "seed" not in self.arguments)
+        return (
+            not drawn
+            and self.probability == 1
+            and "distance_mm" not in self.arguments
+            and not (self.operation == "deform" and "seed" not in self.arguments)
+        )
 
     def draw(self, key: Key) -> "Step":
         """The same step with every range replaced by a number."""
         rng = key.numpy()
-        given = {k: float(rng.uniform(*v)) if isinstance(v, tuple) else v
-                 for k, v in self.arguments.items()}
+        given = {
+            k: float(rng.uniform(*v)) if isinstance(v, tuple) else v
+            for k, v in self.arguments.items()
+        }
         if "distance_mm" in given:
             way = rng.standard_normal(3)
             way *= given.pop("distance_mm") / np.linalg.norm(way)
             given |= dict(zip(("x_mm", "y_mm", "z_mm"), map(float, way), strict=True))
         if self.operation == "deform" and "seed" not in given:
             given["seed"] = int(rng.integers(2**31))
-        return Step(self.operation, {k: round(v, 6) if isinstance(v, float) else v
-                                     for k, v in given.items()})
+        return Step(
+            self.operation,
+            {k: round(v, 6) if isinstance(v, float) else v for k, v in given.items()},
+        )
 
     def apply(self, labels: LabelMap, onto: LabelMap | None) -> LabelMap:
         """Do a step that leaves nothing to chance.
@@ -86,25 +94,27 @@ class Step:
             case "scale":
                 return operations.scale(labels, a.get("volume"), a.get("diameter"))
             case "shift":
-                return operations.shift(labels, *(a.get(k, 0.0) for k in ("x_mm", "y_mm",
-                                                                          "z_mm")))
+                return operations.shift(labels, *(a.get(k, 0.0) for k in ("x_mm", "y_mm", "z_mm")))
             case "rotate":
-                return operations.rotate(labels, *(a.get(k, 0.0) for k in ("x_deg", "y_deg",
-                                                                           "z_deg")))
+                return operations.rotate(
+                    labels, *(a.get(k, 0.0) for k in ("x_deg", "y_deg", "z_deg"))
+                )
             case "grow":
                 return operations.grow(labels, a["name"], a["margin_mm"], a.get("within"))
             case "shrink":
                 return operations.shrink(labels, a["name"], a["margin_mm"])
             case "deform":
-                return operations.deform(labels, a["amplitude_mm"],
-                                         a.get("smoothness_mm", 12.0), int(a["seed"]))
+                return operations.deform(
+                    labels, a["amplitude_mm"], a.get("smoothness_mm", 12.0), int(a["seed"])
+                )
             case "remove":
                 return operations.remove(labels)
             case "relabel":
                 return operations.relabel(labels, a["source"], a["target"])
         if onto is None:
-            raise EditError("a brain to implant into", "none", "implant",
-                            "Give one with --onto HEALTHY_LABEL.")
+            raise EditError(
+                "a brain to implant into", "none", "implant", "Give one with --onto HEALTHY_LABEL."
+            )
         return operations.implant(labels, onto)
 
 
@@ -145,8 +155,9 @@ class Recipe:
             if branch.fold("whether").numpy().random() >= step.probability:
                 continue
             drawn, after, measured = _done(step, labels, branch, onto)
-            record.append({"operation": drawn.operation, "arguments": dict(drawn.arguments),
-                           **measured})
+            record.append(
+                {"operation": drawn.operation, "arguments": dict(drawn.arguments), **measured}
+            )
             labels = after
         return Edited(labels, tuple(record))
 
@@ -207,8 +218,9 @@ def parse_step(text: str) -> Step:
     return _step(name.strip(), given, 1.0, "--op")
 
 
-def _done(step: Step, labels: LabelMap, key: Key, onto: LabelMap | None) \
-        -> tuple[Step, LabelMap, Mapping[str, Any]]:
+def _done(
+    step: Step, labels: LabelMap, key: Key, onto: LabelMap | None
+) -> tuple[Step, LabelMap, Mapping[str, Any]]:
     failure: EditError | None = None
     for attempt in range(1 if step.fixed else TRIES):
         drawn = step.draw(key.fold("try", attempt))
@@ -242,20 +254,22 @@ def _same_side(before: LabelMap, after: LabelMap) -> None:
     plane = geometry.midline_mm(before)
     sides = [geometry.centre_mm(m, geometry.tumour_mask(m))[0] - plane for m in (before, after)]
     if sides[0] * sides[1] < 0:
-        raise EditError("a tumour that stays in its hemisphere", "one that crosses the midline",
-                        "shift")
+        raise EditError(
+            "a tumour that stays in its hemisphere", "one that crosses the midline", "shift"
+        )
 
 
 def _from_yaml(entry: Any, where: str) -> Step:
     if isinstance(entry, str):
         return _step(entry, {}, 1.0, where)
     if not isinstance(entry, dict) or len(set(entry) - {"probability"}) != 1:
-        raise ConfigError("one operation per entry, for example `- scale: {volume: 1.16}`",
-                          repr(entry), where)
+        raise ConfigError(
+            "one operation per entry, for example `- scale: {volume: 1.16}`", repr(entry), where
+        )
     probability = entry.get("probability", 1.0)
     if not isinstance(probability, int | float) or not 0 <= probability <= 1:
         raise ConfigError("a probability from 0 to 1", repr(probability), where)
-    (name, given), = ((k, v) for k, v in entry.items() if k != "probability")
+    ((name, given),) = ((k, v) for k, v in entry.items() if k != "probability")
     known = _known(name, where)
     if given is not None and not isinstance(given, dict):
         given = {known[0]: given} if known else {"": given}
@@ -265,8 +279,12 @@ def _from_yaml(entry: Any, where: str) -> Step:
 def _known(name: str, where: str) -> tuple[str, ...]:
     if name not in ARGUMENTS:
         near = difflib.get_close_matches(name, ARGUMENTS, 1, 0.4)
-        raise ConfigError(f"an operation ({', '.join(ARGUMENTS)})", repr(name), where,
-                          f"Did you mean {near[0]!r}?" if near else None)
+        raise ConfigError(
+            f"an operation ({', '.join(ARGUMENTS)})",
+            repr(name),
+            where,
+            f"Did you mean {near[0]!r}?" if near else None,
+        )
     return ARGUMENTS[name]
 
 
@@ -276,14 +294,28 @@ def _step(name: str, given: Mapping[str, Any], probability: float, where: str) -
     for key, value in given.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, 1, 0.4)
-            raise ConfigError(f"an argument of {name} ({', '.join(known) or 'none'})", repr(key),
-                              where, f"Did you mean {near[0]!r}?" if near else None)
+            raise ConfigError(
+                f"an argument of {name} ({', '.join(known) or 'none'})",
+                repr(key),
+                where,
+                f"Did you mean {near[0]!r}?" if near else None,
+            )
         values[key] = _value(name, key, value, where)
-    needed = {"scale": 1, "grow": 2, "shrink": 2, "relabel": 2, "deform": 1, "shift": 1,
-              "rotate": 1}.get(name, 0)
+    needed = {
+        "scale": 1,
+        "grow": 2,
+        "shrink": 2,
+        "relabel": 2,
+        "deform": 1,
+        "shift": 1,
+        "rotate": 1,
+    }.get(name, 0)
     if len(values) < needed or (name == "scale" and len(values) != 1):
-        raise ConfigError(f"{name} with {' and '.join(known[:max(needed, 1)])}",
-                          f"only {', '.join(values) or 'its name'}", where)
+        raise ConfigError(
+            f"{name} with {' and '.join(known[: max(needed, 1)])}",
+            f"only {', '.join(values) or 'its name'}",
+            where,
+        )
     return Step(name, values, probability)
 
 
@@ -293,8 +325,11 @@ def _value(name: str, key: str, value: Any, where: str) -> Any:
             raise ConfigError(f"a structure as {name}.{key}", repr(value), where)
         return value
     if isinstance(value, list):
-        if len(value) != 2 or not all(isinstance(v, int | float) for v in value) \
-                or value[0] > value[1]:
+        if (
+            len(value) != 2
+            or not all(isinstance(v, int | float) for v in value)
+            or value[0] > value[1]
+        ):
             raise ConfigError(f"{name}.{key} as a number or [low, high]", repr(value), where)
         return float(value[0]), float(value[1])
     if isinstance(value, bool) or not isinstance(value, int | float):

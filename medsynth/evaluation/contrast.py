@@ -54,10 +54,14 @@ def compare(generated: Volume, reference: Volume, labels: LabelMap) -> list[Cont
     Raises:
         GeometryError: Different grids or channels.
     """
-    if not (generated.same_grid(reference) and generated.same_grid(labels)) \
-            or generated.channels != reference.channels:
-        raise GeometryError(f"scans and labels on one grid {reference.shape} with channels "
-                            f"{reference.channels}", f"{generated.shape} {generated.channels}")
+    if (
+        not (generated.same_grid(reference) and generated.same_grid(labels))
+        or generated.channels != reference.channels
+    ):
+        raise GeometryError(
+            f"scans and labels on one grid {reference.shape} with channels {reference.channels}",
+            f"{generated.shape} {generated.channels}",
+        )
     rows = []
     for label in labels.scheme.labels[1:]:
         where = labels.data == label.value

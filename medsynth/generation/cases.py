@@ -23,8 +23,15 @@ def is_done(folder: Path, name: str) -> bool:
     return (folder / name / f"{name}.json").exists()
 
 
-def write_case(folder: Path, name: str, scans: Volume, labels: LabelMap,
-               provenance: Mapping[str, Any], *, subject: str) -> None:
+def write_case(
+    folder: Path,
+    name: str,
+    scans: Volume,
+    labels: LabelMap,
+    provenance: Mapping[str, Any],
+    *,
+    subject: str,
+) -> None:
     """Write four scans, two label maps and the sidecar.
 
     Args:
@@ -38,15 +45,25 @@ def write_case(folder: Path, name: str, scans: Volume, labels: LabelMap,
     """
     place = folder / name
     for channel in scans.channels:
-        write_scan(place / f"{name}-{channel}.nii.gz", scans.channel(channel), scans,
-                   overwrite=True)
+        write_scan(
+            place / f"{name}-{channel}.nii.gz", scans.channel(channel), scans, overwrite=True
+        )
     tumour = labels.to_scheme(BRATS2024 if labels.has("RC") else BRATS2023)
     write_labels(place / f"{name}-seg.nii.gz", tumour, overwrite=True)
     write_labels(place / f"{name}-brain.nii.gz", labels, overwrite=True)
-    write_json(place / f"{name}.json", {
-        "schema": "medsynth-case/1", "synthetic": True, "medsynth": __version__, "case": name,
-        "subject": subject, "channels": list(scans.channels), "seg_scheme": tumour.scheme.name,
-        **provenance})
+    write_json(
+        place / f"{name}.json",
+        {
+            "schema": "medsynth-case/1",
+            "synthetic": True,
+            "medsynth": __version__,
+            "case": name,
+            "subject": subject,
+            "channels": list(scans.channels),
+            "seg_scheme": tumour.scheme.name,
+            **provenance,
+        },
+    )
 
 
 def list_cases(folder: Path) -> Cohort:
@@ -58,12 +75,20 @@ def list_cases(folder: Path) -> Cohort:
             continue
         data = read_json(sidecar)
         place = sidecar.parent
-        cases.append(Case(
-            name, data["subject"],
-            {m: place / f"{name}-{m}.nii.gz" for m in data["channels"]},
-            place / f"{name}-seg.nii.gz", place / f"{name}-brain.nii.gz"))
-    schemes = {read_json(c.images["t1n"].parent / f"{c.name}.json")["seg_scheme"] for c in cases} \
-        if cases else set()
+        cases.append(
+            Case(
+                name,
+                data["subject"],
+                {m: place / f"{name}-{m}.nii.gz" for m in data["channels"]},
+                place / f"{name}-seg.nii.gz",
+                place / f"{name}-brain.nii.gz",
+            )
+        )
+    schemes = (
+        {read_json(c.images["t1n"].parent / f"{c.name}.json")["seg_scheme"] for c in cases}
+        if cases
+        else set()
+    )
     return Cohort(BRATS2024.name if BRATS2024.name in schemes else BRATS2023.name, tuple(cases))
 
 
@@ -81,8 +106,14 @@ def stem(path: Path) -> str:
     return re.sub(r"([_-](brain|seg))?\.nii(\.gz)?$", "", path.name)
 
 
-def write_edited(path: Path, labels: LabelMap, record: Sequence[Mapping[str, Any]], parent: Path,
-                 *, overwrite: bool) -> dict[str, Any]:
+def write_edited(
+    path: Path,
+    labels: LabelMap,
+    record: Sequence[Mapping[str, Any]],
+    parent: Path,
+    *,
+    overwrite: bool,
+) -> dict[str, Any]:
     """Write an edited label map and its sidecar `<case>.json`.
 
     Args:
@@ -96,9 +127,14 @@ def write_edited(path: Path, labels: LabelMap, record: Sequence[Mapping[str, Any
         The sidecar.
     """
     before = sidecar_of(parent)
-    data = {"schema": "medsynth-edit/1", "synthetic": True, "medsynth": __version__,
-            "case": stem(path), "parent": {"label": parent.name, "sha256": digest(parent)},
-            "edits": [*before.get("edits", []), *record]}
+    data = {
+        "schema": "medsynth-edit/1",
+        "synthetic": True,
+        "medsynth": __version__,
+        "case": stem(path),
+        "parent": {"label": parent.name, "sha256": digest(parent)},
+        "edits": [*before.get("edits", []), *record],
+    }
     write_labels(path, labels, overwrite=overwrite)
     write_json(path.with_name(f"{stem(path)}.json"), data)
     return data

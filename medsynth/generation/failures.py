@@ -13,8 +13,10 @@ FOLDER = ".failures"
 
 def note(folder: Path, name: str, error: Exception) -> None:
     """Remember that a case failed."""
-    write_json(folder / FOLDER / f"{name}.json",
-               {"case": name, "error": type(error).__name__, "message": str(error)})
+    write_json(
+        folder / FOLDER / f"{name}.json",
+        {"case": name, "error": type(error).__name__, "message": str(error)},
+    )
 
 
 def forget(folder: Path, name: str) -> None:

@@ -53,8 +53,12 @@ class Shard:
         """
         index, slash, count = text.partition("/")
         if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
-            raise UsageError("--shard INDEX/COUNT with INDEX below COUNT", repr(text), None,
-                             "For example --shard 0/8 to --shard 7/8.")
+            raise UsageError(
+                "--shard INDEX/COUNT with INDEX below COUNT",
+                repr(text),
+                None,
+                "For example --shard 0/8 to --shard 7/8.",
+            )
         return cls(int(index), int(count))
 
 
@@ -66,14 +70,22 @@ def plan(cohort: Cohort, per_case: int, seed: int) -> list[Job]:
         per_case: Scans per label map.
         seed: Root of all keys; a job's key depends on nothing else but its name and number.
     """
-    return [Job(_name(case, index, per_case), case.name, case.brain, case.subject,
-                Key(seed, ("generate", case.name, index)))
-            for case in cohort for index in range(per_case)]
+    return [
+        Job(
+            _name(case, index, per_case),
+            case.name,
+            case.brain,
+            case.subject,
+            Key(seed, ("generate", case.name, index)),
+        )
+        for case in cohort
+        for index in range(per_case)
+    ]
 
 
 def share(jobs: Sequence[Job], shard: Shard) -> list[Job]:
     """The jobs of one shard."""
-    return list(jobs[shard.index:: shard.count])
+    return list(jobs[shard.index :: shard.count])
 
 
 def _name(case: Case, index: int, per_case: int) -> str:

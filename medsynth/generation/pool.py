@@ -19,9 +19,14 @@ from medsynth.imaging.synthesizer import Synthesizer
 from medsynth.io.nifti import read_labels
 
 
-def generate(synthesizer: Synthesizer, jobs: Sequence[Job], folder: Path, *,
-             writers: int = 2,
-             style: np.ndarray | None = None) -> Iterator[tuple[Job, Exception | None]]:
+def generate(
+    synthesizer: Synthesizer,
+    jobs: Sequence[Job],
+    folder: Path,
+    *,
+    writers: int = 2,
+    style: np.ndarray | None = None,
+) -> Iterator[tuple[Job, Exception | None]]:
     """Do the jobs that are not done yet.
 
     Args:
@@ -47,9 +52,20 @@ def generate(synthesizer: Synthesizer, jobs: Sequence[Job], folder: Path, *,
                 failures.note(folder, job.name, error)
                 yield job, error
                 continue
-            waiting.append((job, pool.submit(
-                cases.write_case, folder, job.name, scans, labels,
-                _provenance(synthesizer, job), subject=job.subject)))
+            waiting.append(
+                (
+                    job,
+                    pool.submit(
+                        cases.write_case,
+                        folder,
+                        job.name,
+                        scans,
+                        labels,
+                        _provenance(synthesizer, job),
+                        subject=job.subject,
+                    ),
+                )
+            )
             while len(waiting) > writers:
                 yield _finish(*waiting.popleft(), folder)
         while waiting:
@@ -68,9 +84,12 @@ def _finish(job: Job, writing: Future[None], folder: Path) -> tuple[Job, Excepti
 
 def _needed(job: Job) -> Path:
     if job.labels is None:
-        raise DataError("a label map with tissue and tumour (<case>-brain.nii.gz)", "none",
-                        job.parent, "Make it with `medsynth tissue cohort.json -o OUT` and give "
-                        "OUT/cohort.json.")
+        raise DataError(
+            "a label map with tissue and tumour (<case>-brain.nii.gz)",
+            "none",
+            job.parent,
+            "Make it with `medsynth tissue cohort.json -o OUT` and give OUT/cohort.json.",
+        )
     return job.labels
 
 
@@ -78,9 +97,10 @@ def _provenance(synthesizer: Synthesizer, job: Job) -> dict[str, Any]:
     """Where a generated case comes from."""
     labels = _needed(job)
     return {
-        "made_by": "generate", "model": synthesizer.fingerprint,
-        "seed": job.key.seed, "scan": job.key.path[-1],
-        "parent": {"case": job.parent, "label": labels.name,
-                   "sha256": cases.digest(labels)},
+        "made_by": "generate",
+        "model": synthesizer.fingerprint,
+        "seed": job.key.seed,
+        "scan": job.key.path[-1],
+        "parent": {"case": job.parent, "label": labels.name, "sha256": cases.digest(labels)},
         "edits": cases.sidecar_of(labels).get("edits", []),
     }

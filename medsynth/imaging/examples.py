@@ -78,12 +78,14 @@ class Example:
 
 def measure_style(scans: np.ndarray, labels: LabelMap, key: Key) -> np.ndarray:
     """The style `(2, T, S)` of normalised scans `(T, I, J, K)` with that label map."""
-    return style.measure(_samples(scans, _indices(labels), key), len(labels.scheme.labels),
-                         len(scans))
+    return style.measure(
+        _samples(scans, _indices(labels), key), len(labels.scheme.labels), len(scans)
+    )
 
 
-def read_case(case: Case, modalities: Sequence[str], kind: str | None,
-              cohort_scheme: str) -> tuple[Volume, LabelMap | None]:
+def read_case(
+    case: Case, modalities: Sequence[str], kind: str | None, cohort_scheme: str
+) -> tuple[Volume, LabelMap | None]:
     """Scans of one case and the label map that a configuration asks for.
 
     Args:
@@ -98,31 +100,46 @@ def read_case(case: Case, modalities: Sequence[str], kind: str | None,
     """
     missing = [m for m in modalities if m not in case.images]
     if missing:
-        raise DataError(f"scans {', '.join(modalities)}", f"no {', '.join(missing)}", case.name,
-                        "Complete the case or leave it out of the cohort.")
+        raise DataError(
+            f"scans {', '.join(modalities)}",
+            f"no {', '.join(missing)}",
+            case.name,
+            "Complete the case or leave it out of the cohort.",
+        )
     volume = read_volume({m: case.images[m] for m in modalities}, case.channel)
     if kind is None:
         return volume, None
     if kind == "brain":
         if case.brain is None:
             raise DataError(
-                "a label map with tissue (<case>-brain.nii.gz)", "none", case.name,
-                "Make it with `medsynth tissue cohort.json -o OUT` and use OUT/cohort.json.")
+                "a label map with tissue (<case>-brain.nii.gz)",
+                "none",
+                case.name,
+                "Make it with `medsynth tissue cohort.json -o OUT` and use OUT/cohort.json.",
+            )
         labels = read_labels(case.brain, BRAIN)
     else:
         if case.label is None:
-            raise DataError("a tumour label map", "none", case.name,
-                            "Give the cohort label maps or train on tissue only.")
+            raise DataError(
+                "a tumour label map",
+                "none",
+                case.name,
+                "Give the cohort label maps or train on tissue only.",
+            )
         labels = read_labels(case.label, scheme(cohort_scheme)).to_scheme(BRATS2023)
     if not volume.same_grid(labels):
-        raise GeometryError(f"scans and label map on one grid ({volume.shape})",
-                            f"a label map {labels.shape} or another affine", case.name,
-                            "Resample one onto the other, labels with nearest neighbour.")
+        raise GeometryError(
+            f"scans and label map on one grid ({volume.shape})",
+            f"a label map {labels.shape} or another affine",
+            case.name,
+            "Resample one onto the other, labels with nearest neighbour.",
+        )
     return volume, labels
 
 
-def prepare(cohort: Cohort, modalities: Sequence[str], kind: str, folder: Path,
-            workers: int = 2) -> Iterator[Example | tuple[str, Exception]]:
+def prepare(
+    cohort: Cohort, modalities: Sequence[str], kind: str, folder: Path, workers: int = 2
+) -> Iterator[Example | tuple[str, Exception]]:
     """Prepare cases, several at a time, in the cohort's order.
 
     Args:
@@ -146,22 +163,31 @@ def prepare(cohort: Cohort, modalities: Sequence[str], kind: str, folder: Path,
         yield from pool.map(one, cohort.cases)
 
 
-def _prepare_one(case: Case, modalities: Sequence[str], kind: str, cohort_scheme: str,
-                 folder: Path) -> Example:
+def _prepare_one(
+    case: Case, modalities: Sequence[str], kind: str, cohort_scheme: str, folder: Path
+) -> Example:
     files = [case.images[m] for m in modalities if m in case.images]
     files += [path for path in (case.brain if kind == "brain" else case.label,) if path]
-    stamps = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns)
-              for path in files if path.exists()]
-    text = json.dumps([FORMAT, case.name, list(modalities), kind, cohort_scheme, stamps,
-                       dict(case.channel)])
+    stamps = [
+        (str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns)
+        for path in files
+        if path.exists()
+    ]
+    text = json.dumps(
+        [FORMAT, case.name, list(modalities), kind, cohort_scheme, stamps, dict(case.channel)]
+    )
     place = folder / f"{case.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     example = Example(case.name, place, LABEL_MAPS[kind])
     if (place / "samples.npz").exists():
         return example
     volume, labels = read_case(case, modalities, kind, cohort_scheme)
     if labels is None or not labels.data.any():
-        raise DataError("a label map with structures", "only background", case.name,
-                        "Leave the case out, or check that its label map is the right file.")
+        raise DataError(
+            "a label map with structures",
+            "only background",
+            case.name,
+            "Leave the case out, or check that its label map is the right file.",
+        )
     mask = labels.data > 0 if kind == "brain" else brain_mask(volume.data)
     scans = normalise(volume.data, mask)
     box = bounding_box(mask, MARGIN)
@@ -174,7 +200,12 @@ def _prepare_one(case: Case, modalities: Sequence[str], kind: str, cohort_scheme
         with replacing(place / f"{name}.npy") as beside, beside.open("wb") as file:
             np.save(file, np.ascontiguousarray(array))
     with replacing(place / "samples.npz") as beside, beside.open("wb") as file:
-        np.savez(file, tumour=points, affine=_shifted(labels.affine, box), **{f"s{k}": v for k, v in samples.items()})
+        np.savez(
+            file,
+            tumour=points,
+            affine=_shifted(labels.affine, box),
+            **{f"s{k}": v for k, v in samples.items()},  # type: ignore[arg-type]
+        )
     return example
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medsynth.imaging.discriminator import PatchDiscriminator, SegmentationDiscriminator
-from medsynth.imaging.generator import FoldedGenerator, UNetGenerator
+from medsynth.imaging.generator import FoldedGenerator, Generator
 from medsynth.imaging.network import halve
 from medsynth.training.game import Metrics, Noise, Phase
 
@@ -60,13 +60,23 @@ class SynthesisGame:
         (arXiv 1801.04406), lazily as in StyleGAN2 (arXiv 1912.04958).
     """
 
-    def __init__(self, generator: FoldedGenerator, discriminator: SegmentationDiscriminator, *,
-                 adversarial: float, l1: float, texture: float, r1: float,
-                 r1_every: int) -> None:
+    def __init__(
+        self,
+        generator: FoldedGenerator,
+        discriminator: SegmentationDiscriminator,
+        *,
+        adversarial: float,
+        l1: float,
+        texture: float,
+        r1: float,
+        r1_every: int,
+    ) -> None:
         self.players = nn.ModuleDict({"generator": generator, "discriminator": discriminator})
-        self.phases = (Phase("discriminator", "discriminator"),
-                       *([Phase("penalty", "discriminator", r1_every)] if r1 > 0 else []),
-                       Phase("generator", "generator"))
+        self.phases = (
+            Phase("discriminator", "discriminator"),
+            *([Phase("penalty", "discriminator", r1_every)] if r1 > 0 else []),
+            Phase("generator", "generator"),
+        )
         self.adversarial, self.l1, self.texture, self.r1 = adversarial, l1, texture, r1
 
     def loss(self, phase: str, batch: Any, noise: Noise) -> tuple[Tensor, Metrics]:
@@ -88,24 +98,36 @@ class SynthesisGame:
             return real_loss + fake_loss, {
                 "loss_discriminator": (real_loss + fake_loss).detach(),
                 "accuracy_real": _share(realness[0] > 0, inside),
-                "accuracy_fake": _share(realness[1] < 0, inside)}
+                "accuracy_fake": _share(realness[1] < 0, inside),
+            }
         fake = generator(batch.source, drawn, batch.style)
         adversarial = _cross_entropy(discriminator(fake), structure, weight)
         distance = _distance(fake, batch.target, weight)
         texture = _texture_gap(fake.float(), batch.target.float(), batch.source.float())
         contrast = _contrast_gap(fake.float(), batch.target.float(), batch.source.float())
-        total = self.adversarial * adversarial + self.l1 * (distance + contrast) \
+        total = (
+            self.adversarial * adversarial
+            + self.l1 * (distance + contrast)
             + self.texture * texture
-        return total, {"loss_generator": total.detach(), "adversarial": adversarial.detach(),
-                       "l1": distance.detach(), "contrast": contrast.detach(),
-                       "texture": texture.detach()}
+        )
+        return total, {
+            "loss_generator": total.detach(),
+            "adversarial": adversarial.detach(),
+            "l1": distance.detach(),
+            "contrast": contrast.detach(),
+            "texture": texture.detach(),
+        }
 
     def _penalty(self, batch: ImageBatch, noise: Noise) -> tuple[Tensor, Metrics]:
         generator, discriminator = self.players["generator"], self.players["discriminator"]
         inside = (batch.source[:, 0] < 0.5).float()
         with torch.no_grad():
-            one, two = (generator(batch.source, noise.normal(1, *batch.source.shape[2:]),
-                                  batch.style).float() for _ in range(2))
+            one, two = (
+                generator(
+                    batch.source, noise.normal(1, *batch.source.shape[2:]), batch.style
+                ).float()
+                for _ in range(2)
+            )
             diversity = ((one - two).abs().mean(1) * inside).sum() / inside.sum().clamp_min(1)
         with torch.autocast(batch.target.device.type, enabled=False):
             real = batch.target.float().requires_grad_()
@@ -127,8 +149,13 @@ class PairGame:
         Isola et al. (arXiv 1611.07004); Shin et al. (arXiv 1807.10225).
     """
 
-    def __init__(self, generator: FoldedGenerator | UNetGenerator,
-                 discriminator: PatchDiscriminator, *, distance: float) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        discriminator: PatchDiscriminator,
+        *,
+        distance: float,
+    ) -> None:
         from monai.losses import DiceCELoss, PatchAdversarialLoss
 
         self.players = nn.ModuleDict({"generator": generator, "discriminator": discriminator})
@@ -147,19 +174,28 @@ class PairGame:
                 fake = self._visible(generator(batch.source, drawn, batch.style))
             on_real = discriminator(torch.cat([batch.source, batch.target], 1)).float()
             on_fake = discriminator(torch.cat([batch.source, fake], 1)).float()
-            loss = 0.5 * (self._adversarial(on_real, True, True)
-                          + self._adversarial(on_fake, False, True))
-            return loss, {"loss_discriminator": loss.detach(),
-                          "accuracy_real": (on_real > 0).float().mean(),
-                          "accuracy_fake": (on_fake < 0).float().mean()}
+            loss = 0.5 * (
+                self._adversarial(on_real, True, True) + self._adversarial(on_fake, False, True)
+            )
+            return loss, {
+                "loss_discriminator": loss.detach(),
+                "accuracy_real": (on_real > 0).float().mean(),
+                "accuracy_fake": (on_fake < 0).float().mean(),
+            }
         out = generator(batch.source, drawn, batch.style)
         pair = torch.cat([batch.source, self._visible(out)], 1)
         adversarial = self._adversarial(discriminator(pair).float(), True, False)
-        distance = self._segmentation(out.float(), batch.target.float()) if self.labels_out \
+        distance = (
+            self._segmentation(out.float(), batch.target.float())
+            if self.labels_out
             else functional.l1_loss(out.float(), batch.target.float())
+        )
         total = adversarial + self.distance * distance
-        return total, {"loss_generator": total.detach(), "adversarial": adversarial.detach(),
-                       "distance": distance.detach()}
+        return total, {
+            "loss_generator": total.detach(),
+            "adversarial": adversarial.detach(),
+            "distance": distance.detach(),
+        }
 
     def _visible(self, out: Tensor) -> Tensor:
         return out.softmax(1) if self.labels_out else out
@@ -187,8 +223,9 @@ def _distance(fake: Tensor, real: Tensor, weight: Tensor) -> Tensor:
     gap = (fake - real).abs().mean(1)
     coarse = halve(fake - real).abs().mean(1)
     share = halve(weight[:, None])[:, 0]
-    return FINE * (gap * weight).sum() / weight.sum().clamp_min(1e-6) \
-        + (1 - FINE) * (coarse * share).sum() / share.sum().clamp_min(1e-6)
+    return FINE * (gap * weight).sum() / weight.sum().clamp_min(1e-6) + (1 - FINE) * (
+        coarse * share
+    ).sum() / share.sum().clamp_min(1e-6)
 
 
 def _realness(logits: Tensor) -> Tensor:
@@ -224,10 +261,15 @@ def _texture_gap(fake: Tensor, real: Tensor, source: Tensor) -> Tensor:
         n = source.shape[axis] - 1
         both = source[:, 1:].narrow(axis, 0, n) * source[:, 1:].narrow(axis, 1, n)
         count = both.sum((2, 3, 4))
-        contrast = [torch.einsum("bsijk,btijk->bst", both, (x.narrow(axis, 0, n)
-                                 - x.narrow(axis, 1, n)).abs()) / count[..., None].clamp_min(1)
-                    for x in (fake, real)]
+        contrast = [
+            torch.einsum(
+                "bsijk,btijk->bst", both, (x.narrow(axis, 0, n) - x.narrow(axis, 1, n)).abs()
+            )
+            / count[..., None].clamp_min(1)
+            for x in (fake, real)
+        ]
         valid = (count > MIN_VOXELS)[..., None].float()
-        gap = gap + ((contrast[0] - contrast[1]).abs() * valid).sum() \
-            / (valid.sum() * fake.shape[1]).clamp_min(1)
+        gap = gap + ((contrast[0] - contrast[1]).abs() * valid).sum() / (
+            valid.sum() * fake.shape[1]
+        ).clamp_min(1)
     return gap / 3

@@ -6,8 +6,9 @@ has these means everywhere, as if painted by numbers, is the starting point; the
 what paint lacks: edges, partial volume, texture, folds and shading.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,19 @@ class GeneratorSpec:
     widths: tuple[int, ...]
     head: int
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "GeneratorSpec":
+        """The inverse of `dataclasses.asdict` after a round trip through JSON."""
+        return cls(
+            data["kind"],
+            tuple(data["source"]),
+            tuple(data["target"]),
+            data["labels_in"],
+            data["labels_out"],
+            tuple(data["widths"]),
+            data["head"],
+        )
+
     @property
     def styled(self) -> bool:
         """Whether the generator takes a style: scans made from labels do."""
@@ -53,14 +67,6 @@ class GeneratorSpec:
         return 2 ** len(self.widths)
 
 
-class Generator(Protocol):
-    """What games and synthesizers ask of a generator."""
-
-    spec: GeneratorSpec
-
-    def __call__(self, source: Tensor, noise: Tensor, style: Tensor | None) -> Tensor: ...
-
-
 class FoldedGenerator(nn.Module):
     """Our generator: a folded U-Net, conditioned on the source at every level.
 
@@ -71,9 +77,15 @@ class FoldedGenerator(nn.Module):
     def __init__(self, spec: GeneratorSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.net = FoldedUNet(len(spec.source) + 1, len(spec.target), spec.widths, spec.head,
-                              condition=len(spec.source), style=spec.style_size,
-                              late=2 * len(spec.target) if spec.styled else 0)
+        self.net = FoldedUNet(
+            len(spec.source) + 1,
+            len(spec.target),
+            spec.widths,
+            spec.head,
+            condition=len(spec.source),
+            style=spec.style_size,
+            late=2 * len(spec.target) if spec.styled else 0,
+        )
         if spec.styled:
             _start_as_paint(self.net.out, len(spec.target))
 
@@ -111,11 +123,12 @@ def _start_as_paint(conv: nn.Conv3d, channels: int) -> None:
     blur = line[:, None, None] * line[:, None] * line
     with torch.no_grad():
         conv.weight.normal_(std=1e-2)
-        conv.weight[:, -2 * channels:] = 0
+        conv.weight[:, -2 * channels :] = 0
         for channel in range(channels):
             conv.weight[channel, channel - 2 * channels] = blur
             conv.weight[channel, channel - channels] = 0.5 * blur
-        nn.init.zeros_(conv.bias)
+        if conv.bias is not None:
+            conv.bias.zero_()
 
 
 class UNetGenerator(nn.Module):
@@ -135,9 +148,16 @@ class UNetGenerator(nn.Module):
 
         super().__init__()
         self.spec = spec
-        self.net = UNet(3, len(spec.source), len(spec.target), spec.widths,
-                        (2,) * (len(spec.widths) - 1), norm="INSTANCE", act="LEAKYRELU",
-                        dropout=0.5)
+        self.net = UNet(
+            3,
+            len(spec.source),
+            len(spec.target),
+            spec.widths,
+            (2,) * (len(spec.widths) - 1),
+            norm="INSTANCE",
+            act="LEAKYRELU",
+            dropout=0.5,
+        )
 
     def forward(self, source: Tensor, noise: Tensor, style: Tensor | None) -> Tensor:
         """As `FoldedGenerator.forward`; noise and style are not used."""
@@ -147,6 +167,9 @@ class UNetGenerator(nn.Module):
         return out.relu() * (1 - source[:, :1])
 
 
-def make_generator(spec: GeneratorSpec) -> FoldedGenerator | UNetGenerator:
+Generator = FoldedGenerator | UNetGenerator
+
+
+def make_generator(spec: GeneratorSpec) -> Generator:
     """The generator that a specification describes, freshly initialised."""
     return FoldedGenerator(spec) if spec.kind == "folded" else UNetGenerator(spec)

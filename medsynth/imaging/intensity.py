@@ -18,7 +18,7 @@ UNITS = 1000
 def brain_mask(scans: np.ndarray) -> np.ndarray:
     """Voxels `(I, J, K)` at which at least one of the skull-stripped scans `(C, I, J, K)` is
     positive."""
-    return (scans > 0).any(0)
+    return np.asarray((scans > 0).any(0))
 
 
 def normalise(scans: np.ndarray, mask: np.ndarray) -> np.ndarray:

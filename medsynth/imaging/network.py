@@ -66,8 +66,9 @@ class Modulation(nn.Module):
     def __init__(self, channels: int, condition: int, style: int) -> None:
         super().__init__()
         rows = max(condition, 1)
-        self.table = nn.Parameter(torch.cat([torch.ones(rows, channels),
-                                             torch.zeros(rows, channels)], 1))
+        self.table = nn.Parameter(
+            torch.cat([torch.ones(rows, channels), torch.zeros(rows, channels)], 1)
+        )
         self.of_style = nn.Linear(style, rows * 2 * channels) if style else None
         if self.of_style is not None:
             nn.init.normal_(self.of_style.weight, std=0.1 / style**0.5)
@@ -126,18 +127,23 @@ class FoldedUNet(nn.Module):
     The grid must be a multiple of `2 ** len(widths)` along each axis.
     """
 
-    def __init__(self, inputs: int, outputs: int, widths: Sequence[int], head: int,
-                 condition: int = 0, style: int = 0, late: int = 0) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        widths: Sequence[int],
+        head: int,
+        condition: int = 0,
+        style: int = 0,
+        late: int = 0,
+    ) -> None:
         super().__init__()
         self.stride = FOLD ** len(widths)
         self.enter = nn.Conv3d(8 * inputs, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(
-            nn.Conv3d(a, b, 2, stride=2) for a, b in pairwise(widths))
-        self.encode = nn.ModuleList(
-            nn.Conv3d(b, b, 3, padding=1) for b in widths[1:])
+        self.down = nn.ModuleList(nn.Conv3d(a, b, 2, stride=2) for a, b in pairwise(widths))
+        self.encode = nn.ModuleList(nn.Conv3d(b, b, 3, padding=1) for b in widths[1:])
         self.bottom = Block(widths[-1], widths[-1], condition, style)
-        self.up = nn.ModuleList(
-            nn.Conv3d(b, a, 1) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in pairwise(widths))
         self.decode = nn.ModuleList(Block(a, a, condition, style) for a in widths[:-1])
         self.leave = nn.Conv3d(widths[0], 8 * head, 3, padding=1)
         self.full_norm = Modulation(head, condition, style)
@@ -145,8 +151,13 @@ class FoldedUNet(nn.Module):
         self.out = nn.Conv3d(head + late, outputs, 3, padding=1)
         _same_in_each_block(self.leave)
 
-    def forward(self, x: Tensor, condition: Tensor | None = None,
-                style: Tensor | None = None, late: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        condition: Tensor | None = None,
+        style: Tensor | None = None,
+        late: Tensor | None = None,
+    ) -> Tensor:
         """`(B, inputs, I, J, K)` → `(B, outputs, I, J, K)`."""
         at = _pyramid(condition, len(self.down) + 2)
         h = _active(self.enter(fold(x).contiguous(memory_format=torch.channels_last_3d)))

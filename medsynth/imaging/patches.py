@@ -72,15 +72,32 @@ class Patches:
         seed: Seed of the run.
     """
 
-    def __init__(self, examples: Sequence[Example], channels: Channels, prior: StylePrior | None,
-                 *, patch: tuple[int, int, int], batch: int, foreground: float,
-                 augmentation: Augmentation, seed: int) -> None:
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        channels: Channels,
+        prior: StylePrior | None,
+        *,
+        patch: tuple[int, int, int],
+        batch: int,
+        foreground: float,
+        augmentation: Augmentation,
+        seed: int,
+    ) -> None:
         self.examples, self.channels, self.prior = examples, channels, prior
         self.patch, self.batch, self.foreground = patch, batch, foreground
         self.augmentation, self.seed = augmentation, seed
 
-    def batches(self, step: int, *, rank: int, ranks: int, accumulate: int, device: torch.device,
-                workers: int) -> Iterator[ImageBatch]:
+    def batches(
+        self,
+        step: int,
+        *,
+        rank: int,
+        ranks: int,
+        accumulate: int,
+        device: torch.device,
+        workers: int,
+    ) -> Iterator[ImageBatch]:
         """Micro-batches of one rank, from a step on, prepared ahead by threads.
 
         Args:
@@ -95,8 +112,10 @@ class Patches:
         def load(step: int, micro: int) -> ImageBatch:
             cases = positions(step, self.batch, len(self.examples), self.seed)
             first = (micro * ranks + rank) * share
-            drawn = [self.draw(self.examples[cases[at]], Key(self.seed, ("patch", step, at)))
-                     for at in range(first, first + share)]
+            drawn = [
+                self.draw(self.examples[cases[at]], Key(self.seed, ("patch", step, at)))
+                for at in range(first, first + share)
+            ]
             return self._collate(drawn, device)
 
         with ThreadPoolExecutor(workers) as pool:
@@ -153,20 +172,30 @@ class Patches:
         low, high = np.minimum(patch // 2, shape // 2), np.maximum(shape - patch // 2, shape // 2)
         return low + (rng.random(3) * (high - low + 1)).astype(int)
 
-    def _collate(self, drawn: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray | None]],
-                 device: torch.device) -> ImageBatch:
+    def _collate(
+        self,
+        drawn: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray | None]],
+        device: torch.device,
+    ) -> ImageBatch:
         scans = torch.from_numpy(np.stack([np.ascontiguousarray(s) for s, _, _ in drawn]))
         labels = torch.from_numpy(np.stack([np.ascontiguousarray(x) for _, x, _ in drawn]))
         styles = [table for _, _, table in drawn if table is not None]
-        onehot = functional.one_hot(labels.long(), self.channels.structures) \
-            .permute(0, 4, 1, 2, 3).float()
+        onehot = (
+            functional.one_hot(labels.long(), self.channels.structures)
+            .permute(0, 4, 1, 2, 3)
+            .float()
+        )
 
         def pick(which: tuple[int, ...] | None) -> Tensor:
-            return (onehot if which is None else scans[:, list(which)].float()) \
-                .to(device, non_blocking=True)
+            return (onehot if which is None else scans[:, list(which)].float()).to(
+                device, non_blocking=True
+            )
 
-        return ImageBatch(pick(self.channels.source), pick(self.channels.target),
-                          torch.from_numpy(np.stack(styles)).to(device) if styles else None)
+        return ImageBatch(
+            pick(self.channels.source),
+            pick(self.channels.target),
+            torch.from_numpy(np.stack(styles)).to(device) if styles else None,
+        )
 
 
 def _window(array: np.ndarray, centre: np.ndarray, size: Sequence[int]) -> np.ndarray:
@@ -177,12 +206,19 @@ def _window(array: np.ndarray, centre: np.ndarray, size: Sequence[int]) -> np.nd
         start = int(middle) - length // 2
         take.append(slice(max(start, 0), max(min(start + length, n), 0)))
         put.append(slice(take[-1].start - start, take[-1].stop - start))
-    out[(..., *put)] = array[(..., *take)]
+    i, j, k = take
+    a, b, c = put
+    out[..., a, b, c] = array[..., i, j, k]
     return out
 
 
-def _turn(scans: np.ndarray, labels: np.ndarray, angles: np.ndarray, scales: np.ndarray,
-          patch: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _turn(
+    scans: np.ndarray,
+    labels: np.ndarray,
+    angles: np.ndarray,
+    scales: np.ndarray,
+    patch: tuple[int, int, int],
+) -> tuple[np.ndarray, np.ndarray]:
     """Rotate and scale about the centre; scans linearly, labels by nearest neighbour."""
     cos, sin = np.cos(angles), np.sin(angles)
     about_i = np.array([[1, 0, 0], [0, cos[0], -sin[0]], [0, sin[0], cos[0]]])
@@ -195,6 +231,7 @@ def _turn(scans: np.ndarray, labels: np.ndarray, angles: np.ndarray, scales: np.
     theta = torch.from_numpy(np.concatenate([unit[::-1, ::-1], np.zeros((3, 1))], 1).copy())
     grid = functional.affine_grid(theta[None].float(), [1, 1, *patch], align_corners=False)
     moved = functional.grid_sample(torch.from_numpy(scans)[None], grid, align_corners=False)
-    named = functional.grid_sample(torch.from_numpy(labels)[None, None].float(), grid,
-                                   mode="nearest", align_corners=False)
+    named = functional.grid_sample(
+        torch.from_numpy(labels)[None, None].float(), grid, mode="nearest", align_corners=False
+    )
     return moved[0].numpy(), named[0, 0].to(torch.uint8).numpy()

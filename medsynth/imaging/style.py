@@ -88,8 +88,11 @@ class StylePrior:
 
     def fill(self, style: np.ndarray) -> np.ndarray:
         """A style `(2, T, S)` without NaN: missing entries are what the rest makes expect."""
-        return self._expect(style.reshape(-1).astype(np.float64)) \
-            .reshape(self.shape).astype(np.float32)
+        return (
+            self._expect(style.reshape(-1).astype(np.float64))
+            .reshape(self.shape)
+            .astype(np.float32)
+        )
 
     def draw(self, key: Key) -> np.ndarray:
         """A random style, float32 `(2, T, S)`; components truncated at two deviations."""
@@ -108,8 +111,9 @@ class StylePrior:
         known = ~missing
         gap = flat[known] - self.mean[known]
         out = flat.copy()
-        out[missing] = self.mean[missing] + self.covariance[np.ix_(missing, known)] @ \
-            np.linalg.solve(self.covariance[np.ix_(known, known)], gap)
+        out[missing] = self.mean[missing] + self.covariance[
+            np.ix_(missing, known)
+        ] @ np.linalg.solve(self.covariance[np.ix_(known, known)], gap)
         return out
 
 

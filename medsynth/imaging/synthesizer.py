@@ -20,12 +20,7 @@ from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap, Volume, bounding_box
 from medsynth.errors import LabelError, ModelError, UsageError
 from medsynth.imaging.examples import measure_style
-from medsynth.imaging.generator import (
-    FoldedGenerator,
-    GeneratorSpec,
-    UNetGenerator,
-    make_generator,
-)
+from medsynth.imaging.generator import Generator, GeneratorSpec, make_generator
 from medsynth.imaging.intensity import UNITS, brain_mask, normalise
 from medsynth.imaging.style import StylePrior
 from medsynth.training.precision import Precision, choose_precision
@@ -56,7 +51,7 @@ class Synthesizer:
             the free memory decide.
     """
 
-    generator: FoldedGenerator | UNetGenerator
+    generator: Generator
     prior: StylePrior | None
     target_scheme: LabelScheme | None
     fingerprint: str
@@ -84,8 +79,10 @@ class Synthesizer:
             LabelError: The label map is empty or has no tissue.
         """
         if not self.spec.labels_in or self.spec.labels_out:
-            raise ModelError("a model that makes scans from labels",
-                             f"one that makes {', '.join(self.spec.target[:3])}…")
+            raise ModelError(
+                "a model that makes scans from labels",
+                f"one that makes {', '.join(self.spec.target[:3])}…",
+            )
         _check_labels(labels)
         box = bounding_box(labels.data > 0)
         onehot = torch.from_numpy(labels.scheme.encode(labels.data[box]))[None]
@@ -109,12 +106,18 @@ class Synthesizer:
             ModelError: The model does not make label maps, or needs a channel that is missing.
         """
         if self.target_scheme is None or self.spec.labels_in:
-            raise ModelError("a model that makes label maps from scans",
-                             f"one that makes {', '.join(self.spec.target)}")
+            raise ModelError(
+                "a model that makes label maps from scans",
+                f"one that makes {', '.join(self.spec.target)}",
+            )
         missing = [m for m in self.spec.source if m not in scans.channels]
         if missing:
-            raise ModelError(f"scans {', '.join(self.spec.source)}", f"no {', '.join(missing)}",
-                             None, "Use a model trained for the scans that you have.")
+            raise ModelError(
+                f"scans {', '.join(self.spec.source)}",
+                f"no {', '.join(missing)}",
+                None,
+                "Use a model trained for the scans that you have.",
+            )
         picked = np.stack([scans.channel(m) for m in self.spec.source])
         mask = brain_mask(picked)
         box = bounding_box(mask)
@@ -138,36 +141,50 @@ class Synthesizer:
         source = nn.functional.pad(source, padding)
         if self.spec.labels_in and any(padding):
             source[:, 0] = 1 - source[:, 1:].sum(1)
-        noise = torch.from_numpy(key.fold("noise").numpy().standard_normal(
-            source.shape[2:], np.float32))[None, None]
+        noise = torch.from_numpy(
+            key.fold("noise").numpy().standard_normal(source.shape[2:], np.float32)
+        )[None, None]
         table = None if style is None else torch.from_numpy(style)[None].to(device)
         with torch.inference_mode():
+
             def forward(box: tuple[slice, ...]) -> Tensor:
                 at = (slice(None), slice(None), *box)
                 return self.generator(
-                    source[at].to(device, dtype), noise[at].to(device, dtype),
-                    None if table is None else table.to(dtype))[0]
+                    source[at].to(device, dtype),
+                    noise[at].to(device, dtype),
+                    None if table is None else table.to(dtype),
+                )[0]
 
             whole = tuple(source.shape[2:])
             window = self.window or _window_for(whole, device)
-            out = forward((slice(None),) * 3) if window is None or max(whole) <= window else \
-                _blend(forward, len(self.spec.target), whole, window, stride)
-        return out[:, :shape[0], :shape[1], :shape[2]]
+            out = (
+                forward((slice(None),) * 3)
+                if window is None or max(whole) <= window
+                else _blend(forward, len(self.spec.target), whole, window, stride)
+            )
+        return out[:, : shape[0], : shape[1], : shape[2]]
 
 
 def _check_labels(labels: LabelMap) -> None:
     if not labels.data.any():
-        raise LabelError("a label map with structures", "only background", None,
-                         "Check that it is the right file.")
+        raise LabelError(
+            "a label map with structures",
+            "only background",
+            None,
+            "Check that it is the right file.",
+        )
     found = [a for a in labels.scheme.abbreviations[1:] if labels.has(a)]
-    brain = labels.scheme == BRAIN and labels.has("WM") and \
-        labels.volume_mm3("brain") > MIN_BRAIN_MM3
+    brain = (
+        labels.scheme == BRAIN and labels.has("WM") and labels.volume_mm3("brain") > MIN_BRAIN_MM3
+    )
     if not brain:
         volume = labels.voxel_mm3 * float((labels.data > 0).sum()) / 1000
         raise LabelError(
             "tissue and tumour in one label map (<case>-brain.nii.gz, scheme 'brain')",
-            f"{volume:.0f} ml of {', '.join(found)}: tumour labels without tissue?", None,
-            "Add CSF, grey and white matter with `medsynth tissue cohort.json -o OUT`.")
+            f"{volume:.0f} ml of {', '.join(found)}: tumour labels without tissue?",
+            None,
+            "Add CSF, grey and white matter with `medsynth tissue cohort.json -o OUT`.",
+        )
 
 
 def _window_for(shape: tuple[int, ...], device: torch.device) -> int | None:
@@ -182,8 +199,13 @@ def _window_for(shape: tuple[int, ...], device: torch.device) -> int | None:
     return max(int(voxels ** (1 / 3)) // 32 * 32, 96)
 
 
-def _blend(forward: Callable[[tuple[slice, ...]], Tensor], channels: int,
-           shape: tuple[int, ...], window: int, stride: int) -> Tensor:
+def _blend(
+    forward: Callable[[tuple[slice, ...]], Tensor],
+    channels: int,
+    shape: tuple[int, ...],
+    window: int,
+    stride: int,
+) -> Tensor:
     """Overlapping windows, blended linearly over their overlap."""
     starts = [_starts(n, window, stride) for n in shape]
     total = torch.zeros(channels, *shape)
@@ -191,8 +213,9 @@ def _blend(forward: Callable[[tuple[slice, ...]], Tensor], channels: int,
     for i in starts[0]:
         for j in starts[1]:
             for k in starts[2]:
-                box = tuple(slice(a, min(a + window, n))
-                            for a, n in zip((i, j, k), shape, strict=True))
+                box = tuple(
+                    slice(a, min(a + window, n)) for a, n in zip((i, j, k), shape, strict=True)
+                )
                 part = forward(box).float().cpu()
                 ramp = _ramp(box, shape)
                 total[(slice(None), *box)] += part * ramp
@@ -224,15 +247,19 @@ def own_style(scans: Volume, labels: LabelMap) -> np.ndarray:
     return measure_style(scans.data, labels, Key(0, ("style",)))
 
 
-def snapshot(generator: FoldedGenerator | UNetGenerator, prior: StylePrior | None,
-             precision: Precision) -> Synthesizer:
+def snapshot(generator: Generator, prior: StylePrior | None, precision: Precision) -> Synthesizer:
     """A copy of a generator that is still in training, ready to use."""
     twin = copy.deepcopy(generator).eval().requires_grad_(False).to(precision.dtype)
     return Synthesizer(twin, prior, None, "in training")
 
 
-def save(path: Path, generator: FoldedGenerator | UNetGenerator, prior: StylePrior | None,
-         target_scheme: LabelScheme | None, config: str) -> None:
+def save(
+    path: Path,
+    generator: Generator,
+    prior: StylePrior | None,
+    target_scheme: LabelScheme | None,
+    config: str,
+) -> None:
     """Write a model: weights, style prior, and everything needed to use them, in one file.
 
     Args:
@@ -246,14 +273,26 @@ def save(path: Path, generator: FoldedGenerator | UNetGenerator, prior: StylePri
     if prior is not None:
         tensors["prior.mean"] = torch.from_numpy(prior.mean)
         tensors["prior.covariance"] = torch.from_numpy(prior.covariance)
-    save_model(path, tensors, {
-        "format": FORMAT, "generator": json.dumps(asdict(generator.spec)),
-        "style_shape": json.dumps(prior.shape if prior else None),
-        "target_scheme": target_scheme.name if target_scheme else "", "config": config})
+    save_model(
+        path,
+        tensors,
+        {
+            "format": FORMAT,
+            "generator": json.dumps(asdict(generator.spec)),
+            "style_shape": json.dumps(prior.shape if prior else None),
+            "target_scheme": target_scheme.name if target_scheme else "",
+            "config": config,
+        },
+    )
 
 
-def load(path: Path | str, *, device: str | None = None, precision: str = "auto",
-         window: int | None = None) -> Synthesizer:
+def load(
+    path: Path | str,
+    *,
+    device: str | None = None,
+    precision: str = "auto",
+    window: int | None = None,
+) -> Synthesizer:
     """A model from a run, ready to use.
 
     Args:
@@ -269,27 +308,40 @@ def load(path: Path | str, *, device: str | None = None, precision: str = "auto"
     file = Path(path)
     file = file / "model.safetensors" if file.is_dir() else file
     if not file.exists():
-        raise UsageError("a run with model.safetensors", "none", path,
-                         "Give the folder that `medsynth train --out RUN` wrote.")
+        raise UsageError(
+            "a run with model.safetensors",
+            "none",
+            path,
+            "Give the folder that `medsynth train --out RUN` wrote.",
+        )
     tensors, metadata, fingerprint = load_model(file)
     if metadata.get("format") != FORMAT:
         raise ModelError(f"a model of format {FORMAT!r}", repr(metadata.get("format")), file)
-    raw = json.loads(metadata["generator"])
-    spec = GeneratorSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+    spec = GeneratorSpec.from_json(json.loads(metadata["generator"]))
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     generator = make_generator(spec)
-    weights = {k.removeprefix("generator."): v for k, v in tensors.items()
-               if k.startswith("generator.")}
+    weights = {
+        k.removeprefix("generator."): v for k, v in tensors.items() if k.startswith("generator.")
+    }
     try:
         generator.load_state_dict(weights)
     except RuntimeError as error:
-        raise ModelError("the weights of that generator", str(error).splitlines()[0], file,
-                         "The file was made by another version: train again.") from error
+        raise ModelError(
+            "the weights of that generator",
+            str(error).splitlines()[0],
+            file,
+            "The file was made by another version: train again.",
+        ) from error
     dtype = choose_precision(precision, where).dtype
     generator = generator.eval().requires_grad_(False).to(where, dtype)
     generator = generator.to(memory_format=torch.channels_last_3d)
     shape = json.loads(metadata["style_shape"])
-    prior = None if shape is None else StylePrior(
-        tensors["prior.mean"].numpy(), tensors["prior.covariance"].numpy(), tuple(shape))
+    prior = (
+        None
+        if shape is None
+        else StylePrior(
+            tensors["prior.mean"].numpy(), tensors["prior.covariance"].numpy(), tuple(shape)
+        )
+    )
     name = metadata["target_scheme"]
     return Synthesizer(generator, prior, scheme(name) if name else None, fingerprint, window)

@@ -55,13 +55,20 @@ def segment(scans: Volume, tumour: LabelMap | None = None) -> LabelMap:
     mask = _brain(scans)
     box = bounding_box(mask, 2)
     inside = mask[box]
-    sick = np.zeros_like(inside) if tumour is None else \
-        tumour.to_scheme(BRAIN).data[box] >= BRAIN.value("NCR")
+    sick = (
+        np.zeros_like(inside)
+        if tumour is None
+        else tumour.to_scheme(BRAIN).data[box] >= BRAIN.value("NCR")
+    )
     used = ["t1n" if "t1n" in scans.channels else "t1c"]
     used += ["t2w"] if "t2w" in scans.channels else (["t2f"] if "t2f" in scans.channels else [])
     fit = inside & ~ndimage.binary_dilation(sick, iterations=2)
-    channels = [_standardised(_without_bias(np.clip(scans.channel(name)[box], 0, None), inside,
-                                            scans.spacing_mm), fit) for name in used]
+    channels = [
+        _standardised(
+            _without_bias(np.clip(scans.channel(name)[box], 0, None), inside, scans.spacing_mm), fit
+        )
+        for name in used
+    ]
     named = _tissue(channels, inside, fit, _priors(channels[0], inside, scans.spacing_mm))
     data = np.zeros(scans.shape, np.uint8)
     data[box] = named
@@ -88,9 +95,12 @@ def _brain(scans: Volume) -> np.ndarray:
         raise DataError("a brain", "no positive voxel", "tissue", "Check the scans.")
     share = mask[bounding_box(mask)].mean()
     if share > MAX_FILLED:
-        raise DataError("skull-stripped scans (zero outside of the brain)",
-                        f"{share:.0%} of the head's box filled", "tissue",
-                        "Strip the skull first, for example with HD-BET or SynthStrip.")
+        raise DataError(
+            "skull-stripped scans (zero outside of the brain)",
+            f"{share:.0%} of the head's box filled",
+            "tissue",
+            "Strip the skull first, for example with HD-BET or SynthStrip.",
+        )
     pieces, count = ndimage.label(ndimage.binary_opening(mask, iterations=1))
     if count == 0:
         return mask
@@ -98,8 +108,9 @@ def _brain(scans: Volume) -> np.ndarray:
     return ndimage.binary_fill_holes(ndimage.binary_dilation(largest, iterations=1) & mask)
 
 
-def _without_bias(scan: np.ndarray, mask: np.ndarray,
-                  spacing_mm: tuple[float, float, float]) -> np.ndarray:
+def _without_bias(
+    scan: np.ndarray, mask: np.ndarray, spacing_mm: tuple[float, float, float]
+) -> np.ndarray:
     """Divide by the smooth field that N4 finds on coarse voxels."""
     import SimpleITK as sitk
 
@@ -124,8 +135,9 @@ def _standardised(scan: np.ndarray, fit: np.ndarray) -> np.ndarray:
     return np.clip(scaled, -5, 5).astype(np.float32)
 
 
-def _priors(t1: np.ndarray, inside: np.ndarray,
-            spacing_mm: tuple[float, float, float]) -> np.ndarray:
+def _priors(
+    t1: np.ndarray, inside: np.ndarray, spacing_mm: tuple[float, float, float]
+) -> np.ndarray:
     """Where CSF, grey and white matter usually are, `(3, I, J, K)`.
 
     The ICBM atlas, registered affinely to the scan by mutual information and blurred.
@@ -145,7 +157,8 @@ def _priors(t1: np.ndarray, inside: np.ndarray,
     scaled = (np.clip(t1, -2.5, 2.5) + 2.7) / 5.2 * inside
     fixed = sitk.Shrink(image(scaled, spacing_mm), shrink)
     start = sitk.CenteredTransformInitializer(
-        fixed, moving, sitk.AffineTransform(3), sitk.CenteredTransformInitializerFilter.MOMENTS)
+        fixed, moving, sitk.AffineTransform(3), sitk.CenteredTransformInitializerFilter.MOMENTS
+    )
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
     method.SetInterpolator(sitk.sitkLinear)
@@ -154,15 +167,27 @@ def _priors(t1: np.ndarray, inside: np.ndarray,
     method.SetInitialTransform(start, inPlace=False)
     found = method.Execute(fixed, moving)
     reference = image(scaled, spacing_mm)
-    priors = np.stack([sitk.GetArrayFromImage(sitk.Resample(
-        image(ndimage.gaussian_filter(part, PRIOR_BLUR_MM / edge[0]), edge), reference, found,
-        sitk.sitkLinear, 0.0)).transpose(2, 1, 0) for part in (csf, grey, white)])
+    priors = np.stack(
+        [
+            sitk.GetArrayFromImage(
+                sitk.Resample(
+                    image(ndimage.gaussian_filter(part, PRIOR_BLUR_MM / edge[0]), edge),
+                    reference,
+                    found,
+                    sitk.sitkLinear,
+                    0.0,
+                )
+            ).transpose(2, 1, 0)
+            for part in (csf, grey, white)
+        ]
+    )
     priors = priors + PRIOR_FLOOR
     return priors / priors.sum(0)
 
 
-def _tissue(channels: list[np.ndarray], inside: np.ndarray, fit: np.ndarray,
-            priors: np.ndarray) -> np.ndarray:
+def _tissue(
+    channels: list[np.ndarray], inside: np.ndarray, fit: np.ndarray, priors: np.ndarray
+) -> np.ndarray:
     """Fit a Gaussian per tissue with spatial priors; 1 CSF, 2 grey, 3 white."""
     values = np.stack([c[fit] for c in channels], 1)
     some = slice(None, None, max(len(values) // SAMPLES, 1))
@@ -171,8 +196,11 @@ def _tissue(channels: list[np.ndarray], inside: np.ndarray, fit: np.ndarray,
     for _ in range(ITERATIONS):
         weight = share.sum(1)
         means = share @ values / weight[:, None]
-        spreads = [((share[k, :, None] * (values - means[k])).T @ (values - means[k])) / weight[k]
-                   + 0.02 * np.eye(values.shape[1]) for k in range(3)]
+        spreads = [
+            ((share[k, :, None] * (values - means[k])).T @ (values - means[k])) / weight[k]
+            + 0.02 * np.eye(values.shape[1])
+            for k in range(3)
+        ]
         score = np.stack([_log_normal(values, means[k], spreads[k]) for k in range(3)])
         score += np.log(prior)
         share = np.exp(score - score.max(0))
@@ -187,8 +215,10 @@ def _tissue(channels: list[np.ndarray], inside: np.ndarray, fit: np.ndarray,
 
 def _log_normal(values: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
     gap = values - mean
-    return -0.5 * (np.einsum("ni,ij,nj->n", gap, np.linalg.inv(spread), gap, optimize=True)
-                   + np.linalg.slogdet(spread)[1])
+    return -0.5 * (
+        np.einsum("ni,ij,nj->n", gap, np.linalg.inv(spread), gap, optimize=True)
+        + np.linalg.slogdet(spread)[1]
+    )
 
 
 def _regularised(likelihood: np.ndarray, inside: np.ndarray) -> np.ndarray:

@@ -36,24 +36,30 @@ def check(cohort: Cohort, workers: int = 2) -> Iterator[tuple[Case, list[Fault]]
     """
     expected = [m for m in MODALITIES if any(m in case.images for case in cohort)]
     with ThreadPoolExecutor(workers) as pool:
-        yield from zip(cohort, pool.map(lambda c: _faults(c, expected, scheme(cohort.scheme)),
-                                        cohort), strict=True)
+        yield from zip(
+            cohort,
+            pool.map(lambda c: _faults(c, expected, scheme(cohort.scheme)), cohort),
+            strict=True,
+        )
 
 
 def _faults(case: Case, expected: list[str], labels_in: LabelScheme) -> list[Fault]:
     messages = []
     missing = [m for m in expected if m not in case.images]
     if missing:
-        messages.append(f"expected {', '.join(expected)}, found no {', '.join(missing)}. "
-                        "Complete the case or leave it out.")
+        messages.append(
+            f"expected {', '.join(expected)}, found no {', '.join(missing)}. "
+            "Complete the case or leave it out."
+        )
     volume: Volume | None = None
     try:
         if case.images:
             volume = read_volume(case.images, case.channel)
             for name, scan in zip(volume.channels, volume.data, strict=True):
                 if not scan.any():
-                    messages.append(f"expected intensities, found only zeros in "
-                                    f"{case.images[name]}.")
+                    messages.append(
+                        f"expected intensities, found only zeros in {case.images[name]}."
+                    )
     except MedsynthError as error:
         messages.append(str(error))
     for path, of in ((case.label, labels_in), (case.brain, BRAIN)):
@@ -62,12 +68,16 @@ def _faults(case: Case, expected: list[str], labels_in: LabelScheme) -> list[Fau
         try:
             labels = read_labels(path, of)
             if volume is not None and not volume.same_grid(labels):
-                messages.append(f"expected the grid of the scans {volume.shape}, found "
-                                f"{labels.shape} or another affine in {path}. Resample it with "
-                                "nearest neighbour.")
+                messages.append(
+                    f"expected the grid of the scans {volume.shape}, found "
+                    f"{labels.shape} or another affine in {path}. Resample it with "
+                    "nearest neighbour."
+                )
             if not labels.data.any():
-                messages.append(f"expected structures, found only background in {path}. Leave "
-                                "the case out or index it without labels.")
+                messages.append(
+                    f"expected structures, found only background in {path}. Leave "
+                    "the case out or index it without labels."
+                )
         except MedsynthError as error:
             messages.append(str(error))
     return [Fault(case.name, message) for message in messages]

@@ -22,7 +22,10 @@ def read(path: Path) -> Cohort:
         path = path / "cohort.json"
     data = read_json(path)
     if data.get("schema") != "medsynth-cohort/1":
-        raise DataError("a cohort file (schema medsynth-cohort/1)",
-                        f"schema {data.get('schema')!r}", path,
-                        "Make one with `medsynth index DATA --scheme … -o cohort.json`.")
+        raise DataError(
+            "a cohort file (schema medsynth-cohort/1)",
+            f"schema {data.get('schema')!r}",
+            path,
+            "Make one with `medsynth index DATA --scheme … -o cohort.json`.",
+        )
     return Cohort.from_json(data, path.parent)

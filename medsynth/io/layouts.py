@@ -15,28 +15,55 @@ from medsynth.errors import ConfigError, DataError, LabelError
 from medsynth.io.sidecar import read_json
 
 SYNONYMS: Mapping[str, str] = {
-    "t1": "t1n", "t1n": "t1n", "t1w": "t1n",
-    "t1ce": "t1c", "t1c": "t1c", "t1gd": "t1c", "t1post": "t1c", "t1ce1": "t1c", "t1wce": "t1c",
-    "t2": "t2w", "t2w": "t2w",
-    "flair": "t2f", "t2f": "t2f", "t2flair": "t2f", "t2-flair": "t2f",
+    "t1": "t1n",
+    "t1n": "t1n",
+    "t1w": "t1n",
+    "t1ce": "t1c",
+    "t1c": "t1c",
+    "t1gd": "t1c",
+    "t1post": "t1c",
+    "t1ce1": "t1c",
+    "t1wce": "t1c",
+    "t2": "t2w",
+    "t2w": "t2w",
+    "flair": "t2f",
+    "t2f": "t2f",
+    "t2flair": "t2f",
+    "t2-flair": "t2f",
 }
 """What people call the four scans, lower case, to the canonical names."""
 
 STRUCTURE_NAMES: Mapping[str, str] = {
-    "edema": "ED", "oedema": "ED", "peritumoral edema": "ED", "snfh": "ED",
-    "whole tumor": "WT", "whole_tumor": "WT",
-    "necrosis": "NCR", "ncr": "NCR", "netc": "NCR", "non-enhancing tumor": "NCR",
-    "non-enhancing_tumor": "NCR", "necrotic": "NCR", "non enhancing": "NCR",
-    "enhancing tumor": "ET", "enhancing tumour": "ET", "et": "ET", "enhancing": "ET",
-    "enhancing_tumor": "ET", "ed": "ED", "rc": "RC", "resection cavity": "RC",
+    "edema": "ED",
+    "oedema": "ED",
+    "peritumoral edema": "ED",
+    "snfh": "ED",
+    "whole tumor": "WT",
+    "whole_tumor": "WT",
+    "necrosis": "NCR",
+    "ncr": "NCR",
+    "netc": "NCR",
+    "non-enhancing tumor": "NCR",
+    "non-enhancing_tumor": "NCR",
+    "necrotic": "NCR",
+    "non enhancing": "NCR",
+    "enhancing tumor": "ET",
+    "enhancing tumour": "ET",
+    "et": "ET",
+    "enhancing": "ET",
+    "enhancing_tumor": "ET",
+    "ed": "ED",
+    "rc": "RC",
+    "resection cavity": "RC",
 }
 """Names of structures in `dataset.json`, lower case, to abbreviations."""
 
 NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 
 
-def find(folder: Path, scheme: str, pattern: str | None = None,
-         names: Mapping[str, str] | None = None) -> tuple[str, Cohort]:
+def find(
+    folder: Path, scheme: str, pattern: str | None = None, names: Mapping[str, str] | None = None
+) -> tuple[str, Cohort]:
     """List the cases of a folder.
 
     Args:
@@ -60,15 +87,21 @@ def find(folder: Path, scheme: str, pattern: str | None = None,
     if pattern is not None:
         return "pattern", _patterned(folder, scheme, pattern, names or {})
     readers: list[tuple[str, Callable[[Path, str], list[Case]]]] = [
-        ("Decathlon", _decathlon), ("nnU-Net", _nnunet), ("BIDS", _bids), ("BraTS", _brats)]
+        ("Decathlon", _decathlon),
+        ("nnU-Net", _nnunet),
+        ("BIDS", _bids),
+        ("BraTS", _brats),
+    ]
     for name, reader in readers:
         cases = reader(folder, scheme)
         if cases:
             return name, Cohort(scheme, tuple(cases))
     raise DataError(
         "a BraTS, Decathlon, nnU-Net or BIDS folder, or one that medsynth wrote",
-        "none of them", folder,
-        "For another layout pass --pattern, for example '{case}/{modality}.nii.gz'.")
+        "none of them",
+        folder,
+        "For another layout pass --pattern, for example '{case}/{modality}.nii.gz'.",
+    )
 
 
 def _brats(folder: Path, scheme: str) -> list[Case]:
@@ -78,18 +111,22 @@ def _brats(folder: Path, scheme: str) -> list[Case]:
     for place in sorted(places):
         if place.name.startswith("."):
             continue
-        images, label, brain = {}, None, None
+        images: dict[str, Path] = {}
+        label = brain = None
         for path in sorted(place.iterdir()):
             stem = NIFTI.sub("", path.name)
             if stem == path.name or path.name.startswith("."):
                 continue
-            suffix = stem[len(place.name):].lstrip("_-.").lower() \
-                if stem.startswith(place.name) else None
+            suffix = (
+                stem[len(place.name) :].lstrip("_-.").lower()
+                if stem.startswith(place.name)
+                else None
+            )
             if suffix == "seg" or stem.endswith("Segm"):  # W39_1998.09.19_Segm.nii, BraTS 2020
                 label = label or path
             elif suffix == "brain":
                 brain = path
-            elif suffix in SYNONYMS:
+            elif suffix is not None and suffix in SYNONYMS:
                 images.setdefault(SYNONYMS[suffix], path)
         if images or brain:
             cases.append(Case(place.name, _subject(place.name), _ordered(images), label, brain))
@@ -107,17 +144,30 @@ def _decathlon(folder: Path, scheme: str) -> list[Case]:
     listing = _listing(folder)
     if "modality" not in listing or "training" not in listing:
         return []
-    of = [_modality(str(name), folder) for _, name in sorted(listing["modality"].items(),
-                                                             key=lambda kv: int(kv[0]))]
-    _same_structures({str(v): int(k) for k, v in listing.get("labels", {}).items()}, scheme,
-                     folder / "dataset.json")
+    of = [
+        _modality(str(name), folder)
+        for _, name in sorted(listing["modality"].items(), key=lambda kv: int(kv[0]))
+    ]
+    _same_structures(
+        {str(v): int(k) for k, v in listing.get("labels", {}).items()},
+        scheme,
+        folder / "dataset.json",
+    )
     cases = []
     for item in listing["training"]:
         image = folder / item["image"]
         name = NIFTI.sub("", image.name)
         images = {m: image for m in of}
-        cases.append(Case(name, name, images, folder / item["label"], None,
-                          {m: index for index, m in enumerate(of)}))
+        cases.append(
+            Case(
+                name,
+                name,
+                images,
+                folder / item["label"],
+                None,
+                {m: index for index, m in enumerate(of)},
+            )
+        )
     return cases
 
 
@@ -136,9 +186,12 @@ def _nnunet(folder: Path, scheme: str) -> list[Case]:
         if channel.isdigit() and int(channel) in of:
             found.setdefault(name, {})[of[int(channel)]] = path
     labels = {name: folder / "labelsTr" / f"{name}{ending}" for name in found}
-    return [Case(name, _subject(name), _ordered(images),
-                 labels[name] if labels[name].exists() else None)
-            for name, images in found.items()]
+    return [
+        Case(
+            name, _subject(name), _ordered(images), labels[name] if labels[name].exists() else None
+        )
+        for name, images in found.items()
+    ]
 
 
 def _bids(folder: Path, scheme: str) -> list[Case]:
@@ -158,14 +211,21 @@ def _bids(folder: Path, scheme: str) -> list[Case]:
         elif suffix.lower() in SYNONYMS:
             modality = SYNONYMS[suffix.lower()]
             images["t1c" if modality == "t1n" and "ce" in entities else modality] = path
-    return [Case(name, subject, _ordered(images), masks[0] if masks else None)
-            for name, (subject, images, masks) in cases.items() if images]
+    return [
+        Case(name, subject, _ordered(images), masks[0] if masks else None)
+        for name, (subject, images, masks) in cases.items()
+        if images
+    ]
 
 
 def _patterned(folder: Path, scheme: str, pattern: str, names: Mapping[str, str]) -> Cohort:
     if "{case}" not in pattern or "{modality}" not in pattern:
-        raise ConfigError("a pattern with {case} and {modality}", repr(pattern), "--pattern",
-                          "For example '{case}/{modality}.nii.gz'.")
+        raise ConfigError(
+            "a pattern with {case} and {modality}",
+            repr(pattern),
+            "--pattern",
+            "For example '{case}/{modality}.nii.gz'.",
+        )
     expression = re.escape(pattern)
     for field in ("case", "modality"):
         escaped = re.escape("{" + field + "}")
@@ -178,13 +238,25 @@ def _patterned(folder: Path, scheme: str, pattern: str, names: Mapping[str, str]
         if match and match["modality"].lower() in known:
             found.setdefault(match["case"], {})[known[match["modality"].lower()]] = path
     if not found:
-        raise DataError(f"files that fit {pattern!r} with modalities {', '.join(sorted(known))}",
-                        "none", folder, "Name others with --name THEIRS=OURS, for example "
-                        "--name T1POST=t1c.")
-    return Cohort(scheme, tuple(
-        Case(name, _subject(name), _ordered({k: v for k, v in files.items()
-                                             if k not in ("seg", "brain")}),
-             files.get("seg"), files.get("brain")) for name, files in found.items()))
+        raise DataError(
+            f"files that fit {pattern!r} with modalities {', '.join(sorted(known))}",
+            "none",
+            folder,
+            "Name others with --name THEIRS=OURS, for example --name T1POST=t1c.",
+        )
+    return Cohort(
+        scheme,
+        tuple(
+            Case(
+                name,
+                _subject(name),
+                _ordered({k: v for k, v in files.items() if k not in ("seg", "brain")}),
+                files.get("seg"),
+                files.get("brain"),
+            )
+            for name, files in found.items()
+        ),
+    )
 
 
 def _listing(folder: Path) -> dict[str, Any]:
@@ -196,8 +268,9 @@ def _modality(name: str, folder: Path) -> str:
     try:
         return SYNONYMS[name.lower().replace(" ", "").replace("_", "")]
     except KeyError:
-        raise DataError(f"modalities such as {', '.join(SYNONYMS)}", repr(name),
-                        folder / "dataset.json") from None
+        raise DataError(
+            f"modalities such as {', '.join(SYNONYMS)}", repr(name), folder / "dataset.json"
+        ) from None
 
 
 def _same_structures(labels: Mapping[str, int], scheme: str, where: Path) -> None:
@@ -206,12 +279,15 @@ def _same_structures(labels: Mapping[str, int], scheme: str, where: Path) -> Non
     for name, value in labels.items():
         short = STRUCTURE_NAMES.get(name.lower())
         if short in of.abbreviations and of.value(str(short)) != value:
-            raise LabelError(f"{name} as {of.value(str(short))}, as in scheme {scheme!r}",
-                             str(value), where,
-                             "Pass the scheme of this data set: decathlon and nnunet-brats21 "
-                             "have 1 = oedema.")
+            raise LabelError(
+                f"{name} as {of.value(str(short))}, as in scheme {scheme!r}",
+                str(value),
+                where,
+                "Pass the scheme of this data set: decathlon and nnunet-brats21 have 1 = oedema.",
+            )
 
 
 def _ordered(images: Mapping[str, Path]) -> dict[str, Path]:
-    return {m: images[m] for m in (*MODALITIES, *sorted(set(images) - set(MODALITIES)))
-            if m in images}
+    return {
+        m: images[m] for m in (*MODALITIES, *sorted(set(images) - set(MODALITIES))) if m in images
+    }

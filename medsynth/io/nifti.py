@@ -76,8 +76,9 @@ def read_labels(path: Path, scheme: LabelScheme) -> LabelMap:
     """
     header, data = _read(path)
     if data.ndim != 3:
-        raise GeometryError("a 3-D label map", f"shape {header.shape}", path,
-                            "Split it into one file per map.")
+        raise GeometryError(
+            "a 3-D label map", f"shape {header.shape}", path, "Split it into one file per map."
+        )
     values = scheme.check(header.source.to_ras(data), path)
     return LabelMap(np.ascontiguousarray(values), _ras_affine(header), scheme, header.source)
 
@@ -108,20 +109,35 @@ def read_volume(files: Mapping[str, Path], channel: Mapping[str, int] | None = N
         if data.ndim == 4 and modality in which:
             data = data[..., which[modality]]
         if data.ndim != 3:
-            raise GeometryError("a 3-D scan", f"shape {header.shape}", path,
-                                "Split the 4-D file, or index it as a Decathlon data set.")
+            raise GeometryError(
+                "a 3-D scan",
+                f"shape {header.shape}",
+                path,
+                "Split the 4-D file, or index it as a Decathlon data set.",
+            )
         if data.shape != first.shape[:3]:
-            raise GeometryError(f"shape {first.shape[:3]} as in {first_path.name}",
-                                f"{data.shape}", path, "Resample all scans onto one grid.")
+            raise GeometryError(
+                f"shape {first.shape[:3]} as in {first_path.name}",
+                f"{data.shape}",
+                path,
+                "Resample all scans onto one grid.",
+            )
         apart = _apart_mm(header.source.affine, first.source.affine, data.shape)
         if apart > TOLERANCE_MM:
-            raise GeometryError(f"the affine of {first_path.name}",
-                                f"one that puts voxels {apart:.2g} mm away", path,
-                                "Register and resample all scans onto one grid.")
+            raise GeometryError(
+                f"the affine of {first_path.name}",
+                f"one that puts voxels {apart:.2g} mm away",
+                path,
+                "Register and resample all scans onto one grid.",
+            )
         if not np.isfinite(data).all():
             count = int((~np.isfinite(data)).sum())
-            raise DataError("finite intensities", f"NaN or infinity in {count:,} voxels", path,
-                            "Repair the scan, for example with `numpy.nan_to_num`.")
+            raise DataError(
+                "finite intensities",
+                f"NaN or infinity in {count:,} voxels",
+                path,
+                "Repair the scan, for example with `numpy.nan_to_num`.",
+            )
         scans.append(first.source.to_ras(data))
     stack = np.empty((len(scans), *scans[0].shape), np.float32)
     for target, scan in zip(stack, scans, strict=True):
@@ -149,8 +165,9 @@ def write_labels(path: Path, labels: LabelMap, *, overwrite: bool = False) -> No
     _write(path, source.to_source(labels.data), source, INTENT_LABEL, 1.0, overwrite)
 
 
-def write_scan(path: Path, scan: np.ndarray, like: LabelMap | Volume, *,
-               overwrite: bool = False) -> None:
+def write_scan(
+    path: Path, scan: np.ndarray, like: LabelMap | Volume, *, overwrite: bool = False
+) -> None:
     """Write one scan as int16.
 
     Intensities are rounded to whole numbers; a scan that does not fit, or whose largest value is
@@ -181,8 +198,12 @@ def _bytes(path: Path, most: int = -1) -> bytes:
             file.seek(0)
             if not gzipped:
                 if path.name.endswith(".gz"):
-                    raise DataError("a gzip file", "other bytes", path,
-                                    "Rename it to .nii if it is not compressed.")
+                    raise DataError(
+                        "a gzip file",
+                        "other bytes",
+                        path,
+                        "Rename it to .nii if it is not compressed.",
+                    )
                 return file.read(most)
             if most < 0:
                 return igzip.decompress(file.read())
@@ -190,9 +211,13 @@ def _bytes(path: Path, most: int = -1) -> bytes:
                 return opened.read(most)
     except FileNotFoundError as error:
         raise DataError("a NIfTI file", "none", path) from error
-    except (EOFError, OSError, ValueError, isal_zlib.error) as error:
-        raise DataError("a whole .nii.gz file", f"a truncated or damaged one ({error})", path,
-                        "Copy or download it again.") from error
+    except (EOFError, OSError, ValueError, isal_zlib.error) as error:  # type: ignore[misc]
+        raise DataError(
+            "a whole .nii.gz file",
+            f"a truncated or damaged one ({error})",
+            path,
+            "Copy or download it again.",
+        ) from error
 
 
 def _parse(raw: bytes, path: Path) -> Header:
@@ -206,20 +231,32 @@ def _parse(raw: bytes, path: Path) -> Header:
         shape = tuple(int(n) for n in header.get_data_shape())
         dtype = header.get_data_dtype()
     except (HeaderDataError, ValueError, struct.error, KeyError) as error:
-        raise DataError("a single-file NIfTI (.nii or .nii.gz)", f"something else ({error})",
-                        path, "Convert it, for example with `nib-convert` or dcm2niix.") from error
+        raise DataError(
+            "a single-file NIfTI (.nii or .nii.gz)",
+            f"something else ({error})",
+            path,
+            "Convert it, for example with `nib-convert` or dcm2niix.",
+        ) from error
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if dtype.kind not in "iuf":
         raise DataError("integers or floats", f"{dtype}", path)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise GeometryError("an affine with three axes", f"{affine[:3].tolist()}", path,
-                            "Repair the header's sform or qform.")
+        raise GeometryError(
+            "an affine with three axes",
+            f"{affine[:3].tolist()}",
+            path,
+            "Repair the header's sform or qform.",
+        )
     turns = io_orientation(affine)
     code = int(header["sform_code"]) or int(header["qform_code"]) or 2
     axes, flips = turns[:, 0].astype(int), turns[:, 1].astype(int)
-    source = Source(affine, (int(axes[0]), int(axes[1]), int(axes[2])),
-                    (int(flips[0]), int(flips[1]), int(flips[2])), code)
+    source = Source(
+        affine,
+        (int(axes[0]), int(axes[1]), int(axes[2])),
+        (int(flips[0]), int(flips[1]), int(flips[2])),
+        code,
+    )
     return Header(shape, source, dtype, header)
 
 
@@ -229,8 +266,12 @@ def _read(path: Path) -> tuple[Header, np.ndarray]:
     start = int(header.raw["vox_offset"]) or len(header.raw.binaryblock) + 4
     count = int(np.prod(header.shape, dtype=np.int64))
     if len(raw) < start + count * header.dtype.itemsize:
-        raise DataError(f"{count:,} voxels", f"{(len(raw) - start) // header.dtype.itemsize:,}",
-                        path, "The file is truncated: copy or download it again.")
+        raise DataError(
+            f"{count:,} voxels",
+            f"{(len(raw) - start) // header.dtype.itemsize:,}",
+            path,
+            "The file is truncated: copy or download it again.",
+        )
     data = np.frombuffer(raw, header.dtype, count, start).reshape(header.shape, order="F")
     slope, inter = (float(header.raw[key]) for key in ("scl_slope", "scl_inter"))
     if np.isfinite(slope) and slope != 0 and (slope, inter) != (1.0, 0.0):
@@ -258,11 +299,13 @@ def _apart_mm(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> flo
     return float(np.abs(gap).max())
 
 
-def _write(path: Path, data: np.ndarray, source: Source, intent: int, slope: float,
-           overwrite: bool) -> None:
+def _write(
+    path: Path, data: np.ndarray, source: Source, intent: int, slope: float, overwrite: bool
+) -> None:
     if path.exists() and not overwrite:
-        raise DataError("no file there yet", "one that exists", path,
-                        "Give another name or remove it first.")
+        raise DataError(
+            "no file there yet", "one that exists", path, "Give another name or remove it first."
+        )
     header = Nifti1Header()
     header.set_data_shape(data.shape)
     header.set_data_dtype(data.dtype)
@@ -285,9 +328,10 @@ def _write(path: Path, data: np.ndarray, source: Source, intent: int, slope: flo
                 file.write(data.tobytes(order="F"))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DataError("room on the disk", "none left", path,
-                            "Free some space and run the same command again: finished cases are "
-                            "kept.") from error
+            raise DataError(
+                "room on the disk",
+                "none left",
+                path,
+                "Free some space and run the same command again: finished cases are kept.",
+            ) from error
         raise
-
-

@@ -36,8 +36,9 @@ def draw(key: Key) -> dict[str, Any]:
     }
 
 
-def tissue(atlas: Atlas, person: dict[str, Any], key: Key, box: Box,
-           push_mm: Tensor | None = None) -> Tensor:
+def tissue(
+    atlas: Atlas, person: dict[str, Any], key: Key, box: Box, push_mm: Tensor | None = None
+) -> Tensor:
     """Tissue fractions of one person.
 
     Args:
@@ -70,8 +71,9 @@ def _pulled_back(person: dict[str, Any], key: Key, box: Box) -> Tensor:
     moved += person["narrow_mm"] * smooth_fields(key.fold("narrow"), 3, coarse, 9.0)
     centre = torch.tensor(VENTRICLES_MM).view(3, 1, 1, 1)
     away = moved - centre
-    near = torch.exp(-0.5 * (away / torch.tensor([18.0, 30.0, 16.0]).view(3, 1, 1, 1))
-                     .square().sum(0))
+    near = torch.exp(
+        -0.5 * (away / torch.tensor([18.0, 30.0, 16.0]).view(3, 1, 1, 1)).square().sum(0)
+    )
     shrink = 1 - near * person["ventricles"] / (1 + abs(person["ventricles"]))
     return resample(centre + away * shrink, coarse, box)
 
@@ -80,23 +82,27 @@ def _sample(atlas: Atlas, where: Tensor) -> Tensor:
     """Read the atlas at MNI coordinates."""
     inverse = np.linalg.inv(atlas.affine)
     shape = atlas.fractions.shape[1:]
-    grid = [((where[a] * inverse[a, a] + inverse[a, 3]) * 2 + 1) / shape[a] - 1
-            for a in (2, 1, 0)]
-    return functional.grid_sample(torch.from_numpy(atlas.fractions)[None],
-                                  torch.stack(grid, -1)[None], align_corners=False)[0]
+    grid = [((where[a] * inverse[a, a] + inverse[a, 3]) * 2 + 1) / shape[a] - 1 for a in (2, 1, 0)]
+    return functional.grid_sample(
+        torch.from_numpy(atlas.fractions)[None], torch.stack(grid, -1)[None], align_corners=False
+    )[0]
 
 
 def _displaced(field: Tensor, push_mm: Tensor, box: Box) -> Tensor:
     """A field carried along by a displacement."""
     axes = box.axes_mm()
-    grid = [((axes[a] - push_mm[a] - box.origin_mm[a]) / box.spacing_mm * 2 + 1)
-            / box.shape[a] - 1 for a in (2, 1, 0)]
-    return functional.grid_sample(field[None], torch.stack(grid, -1)[None],
-                                  padding_mode="border", align_corners=False)[0]
+    grid = [
+        ((axes[a] - push_mm[a] - box.origin_mm[a]) / box.spacing_mm * 2 + 1) / box.shape[a] - 1
+        for a in (2, 1, 0)
+    ]
+    return functional.grid_sample(
+        field[None], torch.stack(grid, -1)[None], padding_mode="border", align_corners=False
+    )[0]
 
 
-def _folded(fractions: Tensor, inside: Tensor, folds: Tensor, person: dict[str, Any],
-            box: Box) -> Tensor:
+def _folded(
+    fractions: Tensor, inside: Tensor, folds: Tensor, person: dict[str, Any], box: Box
+) -> Tensor:
     """Give the smooth average cortex the sulci of an individual.
 
     The zero sheets of a smooth random field run through the cortex like sulci: on the sheet is
@@ -126,5 +132,4 @@ def _folded(fractions: Tensor, inside: Tensor, folds: Tensor, person: dict[str, 
 def _below(box: Box) -> Tensor:
     """1 in cerebellum and brain stem, which do not fold like the cortex; 0 above."""
     _, y, z = box.axes_mm()
-    return torch.sigmoid((-22 - z) / 3) * torch.sigmoid((-20 - y) / 4) \
-        + torch.zeros(box.shape)
+    return torch.sigmoid((-22 - z) / 3) * torch.sigmoid((-20 - y) / 4) + torch.zeros(box.shape)

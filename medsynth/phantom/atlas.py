@@ -38,9 +38,13 @@ def atlas() -> Atlas:
     from scipy import ndimage
 
     t1, grey, white = (
-        load(resolution=RESOLUTION_MM) for load in (
-            datasets.load_mni152_template, datasets.load_mni152_gm_template,
-            datasets.load_mni152_wm_template))
+        load(resolution=RESOLUTION_MM)
+        for load in (
+            datasets.load_mni152_template,
+            datasets.load_mni152_gm_template,
+            datasets.load_mni152_wm_template,
+        )
+    )
     head, gm, wm = (np.asarray(image.dataobj, np.float32) for image in (t1, grey, white))
     brain = ndimage.binary_fill_holes(ndimage.binary_opening(head > 0.05 * head.max()))
     gm, wm = gm / gm.max() * brain, wm / wm.max() * brain

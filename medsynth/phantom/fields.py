@@ -37,8 +37,10 @@ class Box:
 
     def axes_mm(self) -> tuple[Tensor, Tensor, Tensor]:
         """Coordinates along each axis, shaped to broadcast over the grid."""
-        line = [torch.arange(n, dtype=torch.float32) * self.spacing_mm + o
-                for n, o in zip(self.shape, self.origin_mm, strict=True)]
+        line = [
+            torch.arange(n, dtype=torch.float32) * self.spacing_mm + o
+            for n, o in zip(self.shape, self.origin_mm, strict=True)
+        ]
         return line[0][:, None, None], line[1][None, :, None], line[2][None, None, :]
 
 

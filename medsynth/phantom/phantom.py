@@ -75,17 +75,21 @@ def make(key: Key, *, spacing_mm: float = 1.0, tumour: bool = True) -> Phantom:
         scan = scanner.draw(key.fold("scanner", name))
         parameters["scans"][name] = scan
         scans.append(scanner.acquire(signals[index], mask, scan, key.fold("scan", name), box))
-    parameters["substances"] = {name: asdict(substance) | {"uptake": uptake} for name,
-                                (substance, uptake) in substances(key.fold("tissue")).items()}
+    parameters["substances"] = {
+        name: asdict(substance) | {"uptake": uptake}
+        for name, (substance, uptake) in substances(key.fold("tissue")).items()
+    }
     return _framed(torch.stack(scans), labels, box, parameters)
 
 
 def _work_box(spacing_mm: float) -> Box:
     """The brain's box on voxels of the frame."""
-    start = [_on_grid(low, o, spacing_mm) for (low, _), o in
-             zip(BRAIN_MM, FRAME_START_MM, strict=True)]
-    shape = [int((high - low) // spacing_mm) + 1 for low, (_, high) in
-             zip(start, BRAIN_MM, strict=True)]
+    start = [
+        _on_grid(low, o, spacing_mm) for (low, _), o in zip(BRAIN_MM, FRAME_START_MM, strict=True)
+    ]
+    shape = [
+        int((high - low) // spacing_mm) + 1 for low, (_, high) in zip(start, BRAIN_MM, strict=True)
+    ]
     return Box((shape[0], shape[1], shape[2]), spacing_mm, (start[0], start[1], start[2]))
 
 
@@ -93,14 +97,16 @@ def _on_grid(low: float, origin: float, spacing_mm: float) -> float:
     return origin + spacing_mm * max(np.ceil((low - origin) / spacing_mm), 0)
 
 
-def _with_tumour(person: dict[str, Any], key: Key,
-                 box: Box) -> tuple[Tensor, Tensor, dict[str, Any]]:
+def _with_tumour(
+    person: dict[str, Any], key: Key, box: Box
+) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Tissue that a tumour has displaced, the tumour's labels, and what was drawn."""
     before = box.coarse(max(GROWTH_MM, box.spacing_mm))
     fractions = anatomy.tissue(atlas(), person, key.fold("anatomy"), before)
     growing = tumour.grow(fractions, before, key.fold("tumour"))
-    fractions = anatomy.tissue(atlas(), person, key.fold("anatomy"), box,
-                               tumour.push_mm(growing, box))
+    fractions = anatomy.tissue(
+        atlas(), person, key.fold("anatomy"), box, tumour.push_mm(growing, box)
+    )
     named = tumour.paint(growing, fractions, box, key.fold("outline"))
     return fractions, named, growing.parameters
 
@@ -115,8 +121,7 @@ def _stripped(brain: Tensor, key: Key, box: Box) -> Tensor:
     return (soft + uneven + bias > 0.5) & brain
 
 
-def _signals(fractions: Tensor, labels: Tensor, protocol: Protocol, key: Key,
-             box: Box) -> Tensor:
+def _signals(fractions: Tensor, labels: Tensor, protocol: Protocol, key: Key, box: Box) -> Tensor:
     """T1, T1c, T2, FLAIR before the scanner, `(4, I, J, K)`."""
     of = substances(key.fold("tissue"))
     rng = key.fold("texture").numpy()
@@ -148,8 +153,9 @@ def _signals(fractions: Tensor, labels: Tensor, protocol: Protocol, key: Key,
     return _with_vessels(signals, fractions, protocol, key.fold("vessels"), box)
 
 
-def _with_vessels(signals: Tensor, fractions: Tensor, protocol: Protocol, key: Key,
-                  box: Box) -> Tensor:
+def _with_vessels(
+    signals: Tensor, fractions: Tensor, protocol: Protocol, key: Key, box: Box
+) -> Tensor:
     """Tubes where two smooth fields vanish together; bright with contrast, else dark."""
     pair = smooth_fields(key.fold("where"), 2, box, 6.0)
     width = 0.09 * max(1.0, box.spacing_mm / 1.5)
@@ -168,8 +174,7 @@ def _framed(scans: Tensor, labels: Tensor, box: Box, parameters: dict[str, Any])
     s = box.spacing_mm
     shape = tuple(int(np.ceil(n / s)) for n in FRAME_MM)
     at = [round((b - f) / s) for b, f in zip(box.origin_mm, FRAME_START_MM, strict=True)]
-    place = tuple(slice(a, min(a + n, m)) for a, n, m in
-                  zip(at, box.shape, shape, strict=True))
+    place = tuple(slice(a, min(a + n, m)) for a, n, m in zip(at, box.shape, shape, strict=True))
     inside = tuple(slice(0, p.stop - p.start) for p in place)
     data = np.zeros((4, *shape), np.float32)
     data[(slice(None), *place)] = scans.numpy()[(slice(None), *inside)]
@@ -181,5 +186,6 @@ def _framed(scans: Tensor, labels: Tensor, box: Box, parameters: dict[str, Any])
     stored[:2, :2] *= -1
     stored[:2, 3] += [s * (n - 1) for n in shape[:2]]
     source = Source(stored, (0, 1, 2), (-1, -1, 1), 2)
-    return Phantom(Volume(data, affine, MODALITIES, source),
-                   LabelMap(named, affine, BRAIN, source), parameters)
+    return Phantom(
+        Volume(data, affine, MODALITIES, source), LabelMap(named, affine, BRAIN, source), parameters
+    )

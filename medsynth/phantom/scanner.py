@@ -43,16 +43,17 @@ def acquire(signal: Tensor, mask: Tensor, scan: dict[str, Any], key: Key, box: B
     fwhm = [scan["in_plane_mm"]] * 3
     fwhm[scan["slice_axis"]] = scan["slice_mm"]
     # a voxel of the grid averages already; only what is wider than it is left to blur
-    sigmas = [max(f**2 - 0.6 * box.spacing_mm**2, 0) ** 0.5 / 2.355 / box.spacing_mm
-              for f in fwhm]
+    sigmas = [max(f**2 - 0.6 * box.spacing_mm**2, 0) ** 0.5 / 2.355 / box.spacing_mm for f in fwhm]
     image = _shifted(blur(signal[None], sigmas)[0], scan["shift_mm"], box)
     shading = smooth_fields(key.fold("shading"), 1, box, 45.0)[0]
     image = image * torch.exp(scan["shading"] * shading)
     inside = image[mask]
     top = torch.quantile(inside[:: max(len(inside) // 100_000, 1)], 0.995)
     image = image / top
-    noise = torch.from_numpy(key.fold("noise").numpy().standard_normal(
-        (2, len(inside)), "f4")) * scan["noise"]
+    noise = (
+        torch.from_numpy(key.fold("noise").numpy().standard_normal((2, len(inside)), "f4"))
+        * scan["noise"]
+    )
     out = torch.zeros_like(image)
     measured = torch.sqrt((image[mask] + noise[0]).square() + noise[1].square())
     out[mask] = measured.clamp(1e-3, 2.5) * scan["brightness"]

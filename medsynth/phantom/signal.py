@@ -31,8 +31,9 @@ class Substance:
             Relaxivities r1 4.5 and r2 5.5 l/(mmol·s) of gadobutrol and its like in plasma at
             1.5 to 3 T: Rohrer et al., Investigative Radiology 40(11), 2005.
         """
-        return Substance(1 / (1 / self.t1 + 4.5e-3 * mmol), 1 / (1 / self.t2 + 5.5e-3 * mmol),
-                         self.density)
+        return Substance(
+            1 / (1 / self.t1 + 4.5e-3 * mmol), 1 / (1 / self.t2 + 5.5e-3 * mmol), self.density
+        )
 
 
 def spoiled_gradient_echo(of: Substance, tr: float, flip_deg: float) -> float:
@@ -88,19 +89,30 @@ class Protocol:
             Ellingson et al., Neuro-Oncology 17(9), 2015.
         """
         rng = key.numpy()
-        t1 = ("spin_echo", float(rng.uniform(400, 700)), float(rng.uniform(8, 16))) \
-            if rng.random() < 0.5 else \
-            ("gradient_echo", float(rng.uniform(9, 25)), float(rng.uniform(14, 28)))
-        return cls(t1, (float(rng.uniform(3500, 6000)), float(rng.uniform(80, 115))),
-                   (float(rng.uniform(8500, 11000)), float(rng.uniform(2350, 2650)),
-                    float(rng.uniform(90, 140))),
-                   float(rng.uniform(0.12, 0.65)))
+        t1 = (
+            ("spin_echo", float(rng.uniform(400, 700)), float(rng.uniform(8, 16)))
+            if rng.random() < 0.5
+            else ("gradient_echo", float(rng.uniform(9, 25)), float(rng.uniform(14, 28)))
+        )
+        return cls(
+            t1,
+            (float(rng.uniform(3500, 6000)), float(rng.uniform(80, 115))),
+            (
+                float(rng.uniform(8500, 11000)),
+                float(rng.uniform(2350, 2650)),
+                float(rng.uniform(90, 140)),
+            ),
+            float(rng.uniform(0.12, 0.65)),
+        )
 
     def t1_signal(self, of: Substance) -> float:
         """Brightness on the T1-weighted scans."""
         kind, tr, second = self.t1
-        return spin_echo(of, tr, second) if kind == "spin_echo" else \
-            spoiled_gradient_echo(of, tr, second)
+        return (
+            spin_echo(of, tr, second)
+            if kind == "spin_echo"
+            else spoiled_gradient_echo(of, tr, second)
+        )
 
     def signals(self, of: Substance, uptake: float) -> np.ndarray:
         """Brightness on T1, T1c, T2 and FLAIR.
@@ -110,8 +122,15 @@ class Protocol:
             uptake: Share of the enhancing tumour's gadolinium that it takes up.
         """
         after = of.with_gadolinium(self.gadolinium * uptake)
-        return np.array([self.t1_signal(of), self.t1_signal(after), spin_echo(of, *self.t2),
-                         inversion_recovery(of, *self.flair)], np.float32)
+        return np.array(
+            [
+                self.t1_signal(of),
+                self.t1_signal(after),
+                spin_echo(of, *self.t2),
+                inversion_recovery(of, *self.flair),
+            ],
+            np.float32,
+        )
 
 
 def substances(key: Key) -> dict[str, tuple[Substance, float]]:
@@ -140,8 +159,10 @@ def substances(key: Key) -> dict[str, tuple[Substance, float]]:
         "CSF": (Substance(vary(4100, 0.05), vary(1700, 0.12), 1.0), 0.0),
         "GM": (Substance(vary(1350 * field, 0.05), vary(99, 0.05), 0.84), 0.01),
         "WM": (Substance(vary(850 * field, 0.06), vary(74, 0.05), 0.71), 0.005),
-        "NCR": (Substance(vary(core_t1, 0.18), vary(core_t2, 0.25), 0.90),
-                float(rng.uniform(0, 0.06))),
+        "NCR": (
+            Substance(vary(core_t1, 0.18), vary(core_t2, 0.25), 0.90),
+            float(rng.uniform(0, 0.06)),
+        ),
         "ED": (Substance(vary(1300, 0.12), vary(172, 0.16), 0.82), 0.01),
         "ET": (Substance(vary(1450, 0.12), vary(180, 0.18), 0.86), 1.0),
         "RC": (Substance(vary(3600, 0.12), vary(1200, 0.3), 0.98), 0.02),

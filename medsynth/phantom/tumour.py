@@ -86,18 +86,25 @@ def grow(fractions: Tensor, box: Box, key: Key) -> Tumour:
         density[tuple(at)] = 1.0
     target = parameters["volume_ml"] * 1000 / GRID_MM**3
     density = _evolve(density, diffusion, body, uneven, target)
-    parameters["seed_mm"] = [float(o + i * GRID_MM)
-                             for o, i in zip(grid.origin_mm, first, strict=True)]
+    parameters["seed_mm"] = [
+        float(o + i * GRID_MM) for o, i in zip(grid.origin_mm, first, strict=True)
+    ]
     return Tumour(density, grid, parameters)
 
 
-def _evolve(density: Tensor, diffusion: Tensor, body: Tensor, rate: Tensor,
-            target: float) -> Tensor:
+def _evolve(
+    density: Tensor, diffusion: Tensor, body: Tensor, rate: Tensor, target: float
+) -> Tensor:
     """Explicit steps; units are chosen such that the front moves about a voxel in ten steps."""
     step = 0.8 / (6 * float(diffusion.max()))
     growth = 0.35
-    between = [torch.minimum(diffusion.narrow(a, 1, diffusion.shape[a] - 1),
-                             diffusion.narrow(a, 0, diffusion.shape[a] - 1)) for a in range(3)]
+    between = [
+        torch.minimum(
+            diffusion.narrow(a, 1, diffusion.shape[a] - 1),
+            diffusion.narrow(a, 0, diffusion.shape[a] - 1),
+        )
+        for a in range(3)
+    ]
     for _ in range(900):
         change = torch.zeros_like(density)
         for axis, conductance in enumerate(between):

@@ -26,12 +26,18 @@ def load(path: Path, trainer: Trainer) -> None:
         TrainingError: No checkpoint, a broken one, or one of another game.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location=trainer.world.device,
-                                           weights_only=True)
+        state: dict[str, Any] = torch.load(
+            path, map_location=trainer.world.device, weights_only=True
+        )
     except FileNotFoundError as error:
-        raise TrainingError("a checkpoint", "none", path,
-                            "Start the run without --resume.") from error
+        raise TrainingError(
+            "a checkpoint", "none", path, "Start the run without --resume."
+        ) from error
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
-        raise TrainingError("a whole checkpoint", str(error).splitlines()[0], path,
-                            "The file is damaged: start the run again.") from error
+        raise TrainingError(
+            "a whole checkpoint",
+            str(error).splitlines()[0],
+            path,
+            "The file is damaged: start the run again.",
+        ) from error
     trainer.load_state_dict(state)

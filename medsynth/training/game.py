@@ -36,12 +36,12 @@ class Share(NamedTuple):
 
     Args:
         first: Position of its first case in the global batch.
-        count: Number of its cases.
+        size: Number of its cases.
         total: Cases of the global batch.
     """
 
     first: int
-    count: int
+    size: int
     total: int
 
 
@@ -71,14 +71,21 @@ class Noise:
 
     def _cut(self, drawn: Tensor) -> Tensor:
         first = self._share.first
-        return drawn[first: first + self._share.count].to(self._device, non_blocking=True)
+        return drawn[first : first + self._share.size].to(self._device, non_blocking=True)
 
 
 class Game(Protocol):
     """Players, whose turn it is, and what each turn minimises."""
 
-    players: nn.ModuleDict
-    phases: Sequence[Phase]
+    @property
+    def players(self) -> nn.ModuleDict:
+        """Networks by name."""
+        ...
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        """Turns of one step, in order."""
+        ...
 
     def loss(self, phase: str, batch: Any, noise: Noise) -> tuple[Tensor, Metrics]:
         """The loss of one phase on one micro-batch: a mean over its cases.

@@ -33,8 +33,8 @@ def positions(step: int, batch: int, cases: int, seed: int) -> list[int]:
 
 def share(batch: int, rank: int, ranks: int, micro: int, micros: int) -> Share:
     """The part of the global batch that one rank computes in one micro-batch."""
-    count = batch // (ranks * micros)
-    return Share((micro * ranks + rank) * count, count, batch)
+    size = batch // (ranks * micros)
+    return Share((micro * ranks + rank) * size, size, batch)
 
 
 def _permutation(cases: int, seed: int, epoch: int) -> np.ndarray:

@@ -49,8 +49,12 @@ def choose_precision(wish: str, device: torch.device) -> Precision:
     if wish == "fp32":
         return Precision(torch.float32, "asked for")
     if wish == "fp16" and device.type == "cpu":
-        raise ConfigError("train.precision bf16, fp32 or auto on a CPU", "fp16", None,
-                          "fp16 is for GPUs without bf16.")
+        raise ConfigError(
+            "train.precision bf16, fp32 or auto on a CPU",
+            "fp16",
+            None,
+            "fp16 is for GPUs without bf16.",
+        )
     if wish in ("bf16", "fp16"):
         return Precision(torch.bfloat16 if wish == "bf16" else torch.float16, "asked for")
     if device.type == "cuda":

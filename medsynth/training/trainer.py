@@ -43,22 +43,38 @@ class Trainer:
         TrainingError: The batch cannot be shared evenly.
     """
 
-    def __init__(self, game: Game, optimizers: Mapping[str, torch.optim.Optimizer], *,
-                 world: World, seed: int, batch: int, precision: Precision, accumulate: int = 1,
-                 clip_norm: float | None = None, ema_halflife_cases: float | None = None,
-                 ema_players: Sequence[str] = ("generator",)) -> None:
+    def __init__(
+        self,
+        game: Game,
+        optimizers: Mapping[str, torch.optim.Optimizer],
+        *,
+        world: World,
+        seed: int,
+        batch: int,
+        precision: Precision,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        ema_halflife_cases: float | None = None,
+        ema_players: Sequence[str] = ("generator",),
+    ) -> None:
         if batch % (world.size * accumulate):
-            raise TrainingError(f"a batch that {world.size} ranks × {accumulate} micro-batches "
-                                "share evenly", str(batch), "train.batch",
-                                "Choose a multiple.")
+            raise TrainingError(
+                f"a batch that {world.size} ranks × {accumulate} micro-batches share evenly",
+                str(batch),
+                "train.batch",
+                "Choose a multiple.",
+            )
         self.game, self.optimizers, self.world = game, dict(optimizers), world
         self.seed, self.batch, self.precision = seed, batch, precision
         self.accumulate, self.clip_norm = accumulate, clip_norm
         self.step = 0
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=precision.scaled)
         self.halflife = ema_halflife_cases
-        self.ema = nn.ModuleDict({name: copy.deepcopy(game.players[name]).requires_grad_(False)
-                                  for name in ema_players} if ema_halflife_cases else {})
+        self.ema = nn.ModuleDict(
+            {name: copy.deepcopy(game.players[name]).requires_grad_(False) for name in ema_players}
+            if ema_halflife_cases
+            else {}
+        )
         self._skipped = 0
 
     @property
@@ -104,11 +120,14 @@ class Trainer:
         total: Metrics = {}
         for index, batch in enumerate(micros):
             self._seed_dropout(phase, index)
-            noise = Noise(self._number(phase.name, "noise"),
-                          share(self.batch, self.world.rank, self.world.size, index,
-                                self.accumulate), self.world.device)
-            with torch.autocast(self.world.device.type, self.precision.dtype,
-                                enabled=self.precision.mixed):
+            noise = Noise(
+                self._number(phase.name, "noise"),
+                share(self.batch, self.world.rank, self.world.size, index, self.accumulate),
+                self.world.device,
+            )
+            with torch.autocast(
+                self.world.device.type, self.precision.dtype, enabled=self.precision.mixed
+            ):
                 loss, metrics = self.game.loss(phase.name, batch, noise)
             self.scaler.scale(loss * (phase.every / self.accumulate)).backward()
             for key, value in metrics.items():
@@ -119,7 +138,8 @@ class Trainer:
         if self._may_step(phase, norm):
             if self.clip_norm is not None:
                 torch.nn.utils.clip_grads_with_norm_(
-                    self.game.players[phase.player].parameters(), self.clip_norm, norm)
+                    self.game.players[phase.player].parameters(), self.clip_norm, norm
+                )
             self.scaler.step(optimizer)
         self.scaler.update()
         optimizer.zero_grad(set_to_none=True)
@@ -135,7 +155,7 @@ class Trainer:
             flat = self.world.mean(torch.cat([g.reshape(-1) for g in gradients]))
             at = 0
             for gradient in gradients:
-                gradient.copy_(flat[at: at + gradient.numel()].view_as(gradient))
+                gradient.copy_(flat[at : at + gradient.numel()].view_as(gradient))
                 at += gradient.numel()
         return gradients
 
@@ -145,8 +165,9 @@ class Trainer:
             return True
         self._skipped += 1
         if not self.precision.scaled or self._skipped > SKIPS_ALLOWED:
-            raise TrainingError("finite gradients", f"{float(norm)}",
-                                f"step {self.step}, phase {phase.name!r}")
+            raise TrainingError(
+                "finite gradients", f"{float(norm)}", f"step {self.step}, phase {phase.name!r}"
+            )
         return True  # the scaler skips the step by itself and lowers its scale
 
     def _average(self) -> None:
@@ -156,8 +177,9 @@ class Trainer:
         with torch.no_grad():
             for name, averaged in self.ema.items():
                 player = self.game.players[name]
-                torch._foreach_lerp_(list(averaged.parameters()), list(player.parameters()),
-                                     1 - keep)
+                torch._foreach_lerp_(
+                    list(averaged.parameters()), list(player.parameters()), 1 - keep
+                )
                 for mine, theirs in zip(averaged.buffers(), player.buffers(), strict=True):
                     mine.copy_(theirs)
 
@@ -169,10 +191,15 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that must survive: no random state, because there is none."""
-        return {"step": self.step, "batch": self.batch, "seed": self.seed,
-                "players": self.game.players.state_dict(), "ema": self.ema.state_dict(),
-                "optimizers": {k: v.state_dict() for k, v in self.optimizers.items()},
-                "scaler": self.scaler.state_dict()}
+        return {
+            "step": self.step,
+            "batch": self.batch,
+            "seed": self.seed,
+            "players": self.game.players.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizers": {k: v.state_dict() for k, v in self.optimizers.items()},
+            "scaler": self.scaler.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken.
@@ -188,11 +215,17 @@ class Trainer:
             if self.precision.scaled and state["scaler"]:
                 self.scaler.load_state_dict(state["scaler"])
         except (KeyError, RuntimeError, ValueError) as error:
-            raise TrainingError("a checkpoint of this game", str(error).splitlines()[0], None,
-                                "Resume with the configuration that the run was started "
-                                "with.") from error
+            raise TrainingError(
+                "a checkpoint of this game",
+                str(error).splitlines()[0],
+                None,
+                "Resume with the configuration that the run was started with.",
+            ) from error
         if (state["batch"], state["seed"]) != (self.batch, self.seed):
-            raise TrainingError(f"a checkpoint with batch {self.batch} and seed {self.seed}",
-                                f"batch {state['batch']} and seed {state['seed']}", None,
-                                "Both decide which cases come next and cannot change midway.")
+            raise TrainingError(
+                f"a checkpoint with batch {self.batch} and seed {self.seed}",
+                f"batch {state['batch']} and seed {state['seed']}",
+                None,
+                "Both decide which cases come next and cannot change midway.",
+            )
         self.step = state["step"]

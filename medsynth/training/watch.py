@@ -43,29 +43,50 @@ class Watch:
         if {"accuracy_real", "accuracy_fake"} <= metrics.keys():
             worst = min(self._mean["accuracy_real"], self._mean["accuracy_fake"])
             words += self._judge(
-                "saturated", worst > SATURATED, worst < RECOVERED,
+                "saturated",
+                worst > SATURATED,
+                worst < RECOVERED,
                 f"step {step}: the discriminator tells real from fake in {worst:.0%} of the "
                 "cases, so the generator learns nothing from it; lower "
-                "train.rate_discriminator or raise loss.r1")
-        words += self._fallen(step, metrics, "gradient_generator", VANISHED,
-                              "the generator's gradient has all but vanished",
-                              "raise train.rate_generator or loss.r1, or lower "
-                              "train.rate_discriminator")
-        words += self._fallen(step, metrics, "diversity", COLLAPSED,
-                              "outputs for different noise have become nearly the same",
-                              "the GAN is collapsing: raise loss.texture or loss.r1")
+                "train.rate_discriminator or raise loss.r1",
+            )
+        words += self._fallen(
+            step,
+            metrics,
+            "gradient_generator",
+            VANISHED,
+            "the generator's gradient has all but vanished",
+            "raise train.rate_generator or loss.r1, or lower train.rate_discriminator",
+        )
+        words += self._fallen(
+            step,
+            metrics,
+            "diversity",
+            COLLAPSED,
+            "outputs for different noise have become nearly the same",
+            "the GAN is collapsing: raise loss.texture or loss.r1",
+        )
         return words
 
-    def _fallen(self, step: int, metrics: Mapping[str, float], name: str, share: float,
-                what: str, advice: str) -> list[str]:
+    def _fallen(
+        self,
+        step: int,
+        metrics: Mapping[str, float],
+        name: str,
+        share: float,
+        what: str,
+        advice: str,
+    ) -> list[str]:
         if name not in metrics or self._seen[name] < 3:
             return []
         now = self._mean[name]
         self._best[name] = max(self._best.get(name, now), now)
-        return self._judge(name, now < share * self._best[name],
-                           now > 2 * share * self._best[name],
-                           f"step {step}: {what} ({now:.2g}, was {self._best[name]:.2g}); "
-                           f"{advice}")
+        return self._judge(
+            name,
+            now < share * self._best[name],
+            now > 2 * share * self._best[name],
+            f"step {step}: {what} ({now:.2g}, was {self._best[name]:.2g}); {advice}",
+        )
 
     def _judge(self, sign: str, bad: bool, good: bool, words: str) -> list[str]:
         self._since[sign] = self._since.get(sign, 0) + 1 if bad else 0

@@ -16,8 +16,11 @@ def save_model(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str,
     from safetensors.torch import save_file
 
     with replacing(path) as beside:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside,
-                  {"medsynth": __version__, **metadata})
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
+            beside,
+            {"medsynth": __version__, **metadata},
+        )
 
 
 def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
@@ -36,6 +39,7 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             metadata = dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
-        raise ModelError("a whole safetensors file", str(error), path,
-                         "Copy it again or train again.") from error
+        raise ModelError(
+            "a whole safetensors file", str(error), path, "Copy it again or train again."
+        ) from error
     return tensors, metadata, hashlib.sha256(path.read_bytes()).hexdigest()[:16]

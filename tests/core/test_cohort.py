@@ -11,15 +11,23 @@ from medsynth.io import cohort as cohorts
 
 
 def _cases(root: Path, subjects: int, points: int = 2) -> tuple[Case, ...]:
-    return tuple(Case(f"s{s}-{p}", f"s{s}", {m: root / f"s{s}-{p}-{m}.nii.gz" for m in
-                                             ("t1n", "t2f")}, root / f"s{s}-{p}-seg.nii.gz")
-                 for s in range(subjects) for p in range(points))
+    return tuple(
+        Case(
+            f"s{s}-{p}",
+            f"s{s}",
+            {m: root / f"s{s}-{p}-{m}.nii.gz" for m in ("t1n", "t2f")},
+            root / f"s{s}-{p}-seg.nii.gz",
+        )
+        for s in range(subjects)
+        for p in range(points)
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_split_never_parts_a_subject(seed: int, tmp_path: Path) -> None:
     cohort = Cohort("brats2023", _cases(tmp_path, 10)).split(
-        {"training": 0.7, "validation": 0.1, "test": 0.2}, Key(seed))
+        {"training": 0.7, "validation": 0.1, "test": 0.2}, Key(seed)
+    )
     parts = {s: {c.subject for c in cohort.part(s)} for s in ("training", "validation", "test")}
     assert [len(v) for v in parts.values()] == [7, 1, 2]
     assert not parts["training"] & parts["test"]
@@ -45,8 +53,9 @@ def test_round_trip_and_monai(tmp_path: Path) -> None:
     file = tmp_path / "lists" / "cohort.json"
     cohorts.write(file, cohort)
     again = cohorts.read(file)
-    assert {c.name: again.split_of(c) for c in again} == {c.name: cohort.split_of(c)
-                                                          for c in cohort}
+    assert {c.name: again.split_of(c) for c in again} == {
+        c.name: cohort.split_of(c) for c in cohort
+    }
     assert again.modalities == ("t1n", "t2f")
     items = load_decathlon_datalist(str(file), True, "training")
     assert len(items) == len(cohort.part("training"))

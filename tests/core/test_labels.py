@@ -7,12 +7,18 @@ from medsynth.core.labels import BRAIN, BRATS2023, BRATS2024, SCHEMES, scheme
 from medsynth.errors import LabelError, UsageError
 
 
-@pytest.mark.parametrize(("name", "values"), [
-    ("brats2018", {"NCR": 1, "ED": 2, "ET": 4}), ("brats2021", {"NCR": 1, "ED": 2, "ET": 4}),
-    ("brats2023", {"NCR": 1, "ED": 2, "ET": 3}),
-    ("brats2024-gli", {"NCR": 1, "ED": 2, "ET": 3, "RC": 4}),
-    ("decathlon", {"ED": 1, "NCR": 2, "ET": 3}), ("nnunet-brats21", {"ED": 1, "NCR": 2, "ET": 3}),
-    ("brain", {"CSF": 1, "GM": 2, "WM": 3, "NCR": 4, "ED": 5, "ET": 6, "RC": 7})])
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("brats2018", {"NCR": 1, "ED": 2, "ET": 4}),
+        ("brats2021", {"NCR": 1, "ED": 2, "ET": 4}),
+        ("brats2023", {"NCR": 1, "ED": 2, "ET": 3}),
+        ("brats2024-gli", {"NCR": 1, "ED": 2, "ET": 3, "RC": 4}),
+        ("decathlon", {"ED": 1, "NCR": 2, "ET": 3}),
+        ("nnunet-brats21", {"ED": 1, "NCR": 2, "ET": 3}),
+        ("brain", {"CSF": 1, "GM": 2, "WM": 3, "NCR": 4, "ED": 5, "ET": 6, "RC": 7}),
+    ],
+)
 def test_integers_of_every_scheme(name: str, values: dict[str, int]) -> None:
     assert {label.abbreviation: label.value for label in scheme(name).labels[1:]} == values
 

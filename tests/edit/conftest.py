@@ -7,9 +7,13 @@ from medsynth.core.labels import BRAIN
 from medsynth.core.volume import LabelMap
 
 
-def brain(spacing_mm: tuple[float, float, float] = (2.0, 2.0, 2.0), *,
-          centre_mm: tuple[float, float, float] = (28, 5, 4), radius_mm: float = 14,
-          tumour: bool = True) -> LabelMap:
+def brain(
+    spacing_mm: tuple[float, float, float] = (2.0, 2.0, 2.0),
+    *,
+    centre_mm: tuple[float, float, float] = (28, 5, 4),
+    radius_mm: float = 14,
+    tumour: bool = True,
+) -> LabelMap:
     """An ellipsoid with a cortex, a core of white matter, two ventricles, and a round tumour:
     necrosis inside enhancing rim inside oedema."""
     spacing = np.array(spacing_mm)

@@ -134,12 +134,17 @@ def test_a_tumour_near_the_edge_is_slid_inwards(healthy: LabelMap) -> None:
     assert _volume(after) == pytest.approx(_volume(edge), rel=0.01)
 
 
-@pytest.mark.parametrize("name", ["brats2018", "brats2021", "brats2023", "brats2024-gli",
-                                  "decathlon", "nnunet-brats21"])
+@pytest.mark.parametrize(
+    "name", ["brats2018", "brats2021", "brats2023", "brats2024-gli", "decathlon", "nnunet-brats21"]
+)
 def test_tumour_only_maps_of_every_scheme(name: str, sick: LabelMap) -> None:
     labels = sick.to_scheme(scheme(name))
-    for after in (operations.mirror(labels), operations.scale(labels, volume=1.16),
-                  operations.shift(labels, 5.0), operations.deform(labels, 2.0)):
+    for after in (
+        operations.mirror(labels),
+        operations.scale(labels, volume=1.16),
+        operations.shift(labels, 5.0),
+        operations.deform(labels, 2.0),
+    ):
         assert after.scheme.name == name
         assert after.has("NCR")
     assert not operations.remove(labels).data.any()
@@ -154,8 +159,11 @@ def test_relabelling(sick: LabelMap) -> None:
 
 
 def test_without_a_tumour_there_is_nothing_to_edit(healthy: LabelMap) -> None:
-    for edit in (operations.mirror, operations.remove,
-                 lambda labels: operations.scale(labels, volume=1.1)):
+    for edit in (
+        operations.mirror,
+        operations.remove,
+        lambda labels: operations.scale(labels, volume=1.1),
+    ):
         with pytest.raises(EditError, match="a tumour to edit"):
             edit(healthy)
     with pytest.raises(EditError, match="some ET"):

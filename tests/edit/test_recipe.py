@@ -40,34 +40,54 @@ def test_keys_decide(sick: LabelMap) -> None:
     assert results[0] == results[1] != results[2]
 
 
-@pytest.mark.parametrize(("text", "operation", "arguments"), [
-    ("mirror", "mirror", {}), ("scale:1.16", "scale", {"volume": 1.16}),
-    ("scale:diameter=1.05", "scale", {"diameter": 1.05}),
-    ("shift:10,0,-5", "shift", {"x_mm": 10.0, "y_mm": 0.0, "z_mm": -5.0}),
-    ("rotate:15", "rotate", {"z_deg": 15.0}), ("rotate:x_deg=15", "rotate", {"x_deg": 15.0}),
-    ("grow:ET=3", "grow", {"name": "ET", "margin_mm": 3.0}),
-    ("grow:ET=3,within=WT", "grow", {"name": "ET", "margin_mm": 3.0, "within": "WT"}),
-    ("shrink:ED=2", "shrink", {"name": "ED", "margin_mm": 2.0}),
-    ("deform:4", "deform", {"amplitude_mm": 4.0}),
-    ("relabel:ET=NCR", "relabel", {"source": "ET", "target": "NCR"})])
+@pytest.mark.parametrize(
+    ("text", "operation", "arguments"),
+    [
+        ("mirror", "mirror", {}),
+        ("scale:1.16", "scale", {"volume": 1.16}),
+        ("scale:diameter=1.05", "scale", {"diameter": 1.05}),
+        ("shift:10,0,-5", "shift", {"x_mm": 10.0, "y_mm": 0.0, "z_mm": -5.0}),
+        ("rotate:15", "rotate", {"z_deg": 15.0}),
+        ("rotate:x_deg=15", "rotate", {"x_deg": 15.0}),
+        ("grow:ET=3", "grow", {"name": "ET", "margin_mm": 3.0}),
+        ("grow:ET=3,within=WT", "grow", {"name": "ET", "margin_mm": 3.0, "within": "WT"}),
+        ("shrink:ED=2", "shrink", {"name": "ED", "margin_mm": 2.0}),
+        ("deform:4", "deform", {"amplitude_mm": 4.0}),
+        ("relabel:ET=NCR", "relabel", {"source": "ET", "target": "NCR"}),
+    ],
+)
 def test_command_line_steps(text: str, operation: str, arguments: dict[str, object]) -> None:
     step = parse_step(text)
     assert (step.operation, dict(step.arguments)) == (operation, arguments)
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("miror", "Did you mean 'mirror'"), ("scale", "scale with volume"),
-    ("scale:big", "a number"), ("scale:diametre=1", "Did you mean 'diameter'"),
-    ("shift:1,2,3,4,5", "at most"), ("grow:ET", "grow with name and margin_mm")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("miror", "Did you mean 'mirror'"),
+        ("scale", "scale with volume"),
+        ("scale:big", "a number"),
+        ("scale:diametre=1", "Did you mean 'diameter'"),
+        ("shift:1,2,3,4,5", "at most"),
+        ("grow:ET", "grow with name and margin_mm"),
+    ],
+)
 def test_slips_name_the_nearest(text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         parse_step(text)
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("steps: [", "YAML"), ("stepps: []", "steps"), ("steps: [{scale: {volume: [2, 1]}}]", "low"),
-    ("steps: [{mirror: {}, scale: 2}]", "one operation"),
-    ("steps: [{mirror: {}, probability: 2}]", "probability"), ("steps: [flip]", "an operation")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("steps: [", "YAML"),
+        ("stepps: []", "steps"),
+        ("steps: [{scale: {volume: [2, 1]}}]", "low"),
+        ("steps: [{mirror: {}, scale: 2}]", "one operation"),
+        ("steps: [{mirror: {}, probability: 2}]", "probability"),
+        ("steps: [flip]", "an operation"),
+    ],
+)
 def test_broken_recipes(text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         Recipe.parse(text, "r.yaml")

@@ -17,28 +17,32 @@ from medsynth.io.nifti import read_labels, read_volume
 
 
 def _bytes(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
-            for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 def _generate(trained: Path, source: Path, out: Path, *options: str) -> int:
     return main(["generate", str(trained), str(source), "-o", str(out), *options])
 
 
-def test_shards_and_writers_give_the_same_bytes(trained: Path, phantoms: Path,
-                                                tmp_path: Path) -> None:
+def test_shards_and_writers_give_the_same_bytes(
+    trained: Path, phantoms: Path, tmp_path: Path
+) -> None:
     one, two, three = (tmp_path / name for name in ("one", "two", "three"))
     assert _generate(trained, phantoms, one, "--per-case", "2", "--writers", "1") == 0
     assert _generate(trained, phantoms, two, "--per-case", "2", "--writers", "4") == 0
     for shard in (2, 0, 1):
-        assert _generate(trained, phantoms, three, "--per-case", "2",
-                         "--shard", f"{shard}/3") == 0
+        assert _generate(trained, phantoms, three, "--per-case", "2", "--shard", f"{shard}/3") == 0
     assert _bytes(one) == _bytes(two) == _bytes(three)
     assert len(list(one.glob("*/*-t1c.nii.gz"))) == 8
 
 
-def test_a_second_run_does_only_what_is_missing(trained: Path, phantoms: Path,
-                                                tmp_path: Path) -> None:
+def test_a_second_run_does_only_what_is_missing(
+    trained: Path, phantoms: Path, tmp_path: Path
+) -> None:
     assert _generate(trained, phantoms, tmp_path) == 0
     before = _bytes(tmp_path)
     gone = next(tmp_path.glob("*/*.json"))
@@ -68,8 +72,9 @@ def test_grid_labels_and_provenance(trained: Path, phantoms: Path, tmp_path: Pat
     assert sidecar["parent"]["sha256"] == hashlib.sha256(edited.read_bytes()).hexdigest()
 
 
-def test_good_cases_are_done_and_bad_ones_named(trained: Path, phantoms: Path,
-                                                tmp_path: Path) -> None:
+def test_good_cases_are_done_and_bad_ones_named(
+    trained: Path, phantoms: Path, tmp_path: Path
+) -> None:
     labels = tmp_path / "labels"
     labels.mkdir()
     for index, path in enumerate(sorted(phantoms.glob("*/*-brain.nii.gz"))[:2]):
@@ -79,8 +84,7 @@ def test_good_cases_are_done_and_bad_ones_named(trained: Path, phantoms: Path,
     (labels / "tumour-brain.nii.gz").write_bytes(seg.read_bytes())
     assert _generate(trained, labels, tmp_path / "out") == 1
     failures = json.loads((tmp_path / "out" / "failures.json").read_text())["failures"]
-    assert {f["case"]: f["error"] for f in failures} == {"cut": "DataError",
-                                                         "tumour": "LabelError"}
+    assert {f["case"]: f["error"] for f in failures} == {"cut": "DataError", "tumour": "LabelError"}
     assert "medsynth tissue" in next(f for f in failures if f["case"] == "tumour")["message"]
     assert (tmp_path / "out" / "good1" / "good1.json").exists()
     for name in ("cut", "tumour"):

@@ -7,8 +7,9 @@ from medsynth.imaging.generator import FoldedGenerator, GeneratorSpec, make_gene
 from medsynth.imaging.network import FoldedUNet, double, fold, halve, unfold
 
 STRUCTURES = ("BG", "CSF", "GM", "WM", "NCR", "ED", "ET", "RC")
-SPEC = GeneratorSpec("folded", STRUCTURES, ("t1n", "t1c", "t2w", "t2f"), True, False, (8, 12, 16),
-                     4)
+SPEC = GeneratorSpec(
+    "folded", STRUCTURES, ("t1n", "t1c", "t2w", "t2f"), True, False, (8, 12, 16), 4
+)
 
 
 def _source(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -35,8 +36,11 @@ def test_a_crop_equals_the_whole_volume_inside() -> None:
     """No statistic over space: beyond the receptive field a crop cannot be told from the whole."""
     torch.manual_seed(0)
     net = FoldedUNet(3, 2, (6, 8), 4, condition=2, style=5).eval()
-    x, condition, style = torch.randn(1, 3, 64, 32, 32), torch.rand(1, 2, 64, 32, 32), \
-        torch.randn(1, 5)
+    x, condition, style = (
+        torch.randn(1, 3, 64, 32, 32),
+        torch.rand(1, 2, 64, 32, 32),
+        torch.randn(1, 5),
+    )
     with torch.no_grad():
         whole = net(x, condition, style)
         crop = net(x[:, :, :48], condition[:, :, :48], style)
@@ -89,7 +93,8 @@ def test_any_channels_to_any_channels(kind: str, direction: str) -> None:
     source, target, labels_in, labels_out = {
         "synthesis": (STRUCTURES, ("t1n", "t2f"), True, False),
         "tissue": (("t1n", "t2w"), STRUCTURES, False, True),
-        "translation": (("t1n",), ("t2w",), False, False)}[direction]
+        "translation": (("t1n",), ("t2w",), False, False),
+    }[direction]
     spec = GeneratorSpec(kind, source, target, labels_in, labels_out, (8, 16), 4)
     x = _source(16, 16, 16) if labels_in else torch.rand(1, len(source), 16, 16, 16)
     style = torch.rand(1, 2, len(target), len(source)) if spec.styled else None

@@ -8,11 +8,13 @@ import torch
 
 from medsynth.core.labels import BRAIN
 from medsynth.core.random import Key
+from medsynth.core.volume import LabelMap
 from medsynth.errors import DataError, GeometryError
 from medsynth.generation.cases import list_cases
 from medsynth.imaging.examples import Example, prepare, read_case
 from medsynth.imaging.patches import Augmentation, Channels, Patches, _turn
 from medsynth.imaging.style import StylePrior, measure
+from medsynth.io.nifti import write_labels
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +31,16 @@ def examples(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> list[E
 
 def _patches(examples: list[Example], how: Augmentation, batch: int = 4) -> Patches:
     prior = StylePrior.fit(np.stack([measure(e.samples, 8, 4) for e in examples]))
-    return Patches(examples, Channels(None, (0, 1, 2, 3), 8), prior, patch=(32, 32, 32),
-                   batch=batch, foreground=0.5, augmentation=how, seed=0)
+    return Patches(
+        examples,
+        Channels(None, (0, 1, 2, 3), 8),
+        prior,
+        patch=(32, 32, 32),
+        batch=batch,
+        foreground=0.5,
+        augmentation=how,
+        seed=0,
+    )
 
 
 def test_batches_are_the_same_however_they_are_made(examples: list[Example]) -> None:
@@ -38,14 +48,17 @@ def test_batches_are_the_same_however_they_are_made(examples: list[Example]) -> 
     cpu = torch.device("cpu")
 
     def take(step: int, rank: int, ranks: int, workers: int, count: int) -> list:
-        stream = supply.batches(step, rank=rank, ranks=ranks, accumulate=1, device=cpu,
-                                workers=workers)
+        stream = supply.batches(
+            step, rank=rank, ranks=ranks, accumulate=1, device=cpu, workers=workers
+        )
         return [next(stream) for _ in range(count)]
 
     alone = take(0, 0, 1, 1, 3)
     for other in (take(0, 0, 1, 3, 3),):
-        assert all(torch.equal(a.target, b.target) and torch.equal(a.source, b.source)
-                   for a, b in zip(alone, other, strict=True))
+        assert all(
+            torch.equal(a.target, b.target) and torch.equal(a.source, b.source)
+            for a, b in zip(alone, other, strict=True)
+        )
     assert torch.equal(take(2, 0, 1, 2, 1)[0].target, alone[2].target)  # resumed at step 2
     halves = [take(0, rank, 2, 1, 1)[0] for rank in range(2)]
     assert torch.equal(torch.cat([h.target for h in halves]), alone[0].target)
@@ -68,8 +81,9 @@ def test_scans_and_labels_turn_together(examples: list[Example]) -> None:
     labels = np.zeros((40, 40, 40), np.uint8)
     labels[10:30, 12:20, 15:25] = 1
     scans = labels[None].astype(np.float32)
-    moved, named = _turn(scans, labels, np.deg2rad([20.0, -15, 30]), np.array([1.1, 0.9, 1.0]),
-                         (32, 32, 32))
+    moved, named = _turn(
+        scans, labels, np.deg2rad([20.0, -15, 30]), np.array([1.1, 0.9, 1.0]), (32, 32, 32)
+    )
     inside = moved[0] > 0.99
     outside = moved[0] < 0.01
     assert inside.sum() > 500
@@ -80,8 +94,13 @@ def test_scans_and_labels_turn_together(examples: list[Example]) -> None:
 def test_a_quarter_turn_is_exact() -> None:
     labels = np.arange(16**3, dtype=np.int64).reshape(16, 16, 16) % 7
     labels = labels.astype(np.uint8)
-    _, named = _turn(labels[None].astype(np.float32), labels, np.array([0, 0, np.pi / 2]),
-                     np.ones(3), (16, 16, 16))
+    _, named = _turn(
+        labels[None].astype(np.float32),
+        labels,
+        np.array([0, 0, np.pi / 2]),
+        np.ones(3),
+        (16, 16, 16),
+    )
     assert any((named == np.rot90(labels, turn, (0, 1))).all() for turn in (1, 3))
 
 
@@ -89,8 +108,9 @@ def test_without_augmentation_the_patch_is_the_scan(examples: list[Example]) -> 
     supply = _patches(examples, Augmentation(False, 0, 0, 0, 0))
     scans, labels, style = supply.draw(examples[0], Key(0))
     whole = np.asarray(examples[0].scans, np.float32)
-    assert {round(float(v), 3) for v in scans[0][labels > 0][:200]} <= \
-        {round(float(v), 3) for v in np.unique(whole[0])}
+    assert {round(float(v), 3) for v in scans[0][labels > 0][:200]} <= {
+        round(float(v), 3) for v in np.unique(whole[0])
+    }
     np.testing.assert_allclose(style[0, :, 3], examples[0].samples[3].mean(0), atol=1e-3)
 
 
@@ -102,10 +122,7 @@ def test_what_a_case_lacks_is_named(phantoms: Path, tmp_path: Path) -> None:
         read_case(replace(case, brain=None), ("t1n",), "brain", "brats2023")
     with pytest.raises(DataError, match="no t9"):
         read_case(case, ("t1n", "t9"), "brain", "brats2023")
+    small = LabelMap(np.ones((9, 9, 9), np.uint8), np.eye(4), BRAIN)
+    write_labels(tmp_path / "x.nii.gz", small)
     with pytest.raises(GeometryError, match="one grid"):
-        from medsynth.core.volume import LabelMap
-        from medsynth.io.nifti import write_labels
-
-        small = LabelMap(np.ones((9, 9, 9), np.uint8), np.eye(4), BRAIN)
-        write_labels(tmp_path / "x.nii.gz", small)
         read_case(replace(case, brain=tmp_path / "x.nii.gz"), ("t1n",), "brain", "brats2023")

@@ -11,8 +11,9 @@ def _styles(count: int) -> np.ndarray:
     """Two channels, three structures; channel means move together."""
     rng = np.random.default_rng(0)
     brightness = rng.normal(0.5, 0.1, (count, 1, 1))
-    means = brightness + np.array([[0, 0.1, 0.3], [0, 0.3, 0.1]]) + rng.normal(0, 0.01,
-                                                                              (count, 2, 3))
+    means = (
+        brightness + np.array([[0, 0.1, 0.3], [0, 0.3, 0.1]]) + rng.normal(0, 0.01, (count, 2, 3))
+    )
     styles = np.stack([means, np.full_like(means, -3.0) + rng.normal(0, 0.1, means.shape)], 1)
     styles[:, 0, :, 0] = 0
     return styles.astype(np.float32)

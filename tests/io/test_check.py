@@ -12,12 +12,19 @@ from medsynth.io.layouts import find
 
 
 def _case(folder: Path, name: str, **changed: np.ndarray) -> Case:
-    arrays = {"t1n": np.ones((6, 6, 6), np.int16), "t2f": np.ones((6, 6, 6), np.int16),
-              "seg": np.pad(np.full((2, 2, 2), 3, np.uint8), 2)} | changed
+    arrays = {
+        "t1n": np.ones((6, 6, 6), np.int16),
+        "t2f": np.ones((6, 6, 6), np.int16),
+        "seg": np.pad(np.full((2, 2, 2), 3, np.uint8), 2),
+    } | changed
     for key, array in arrays.items():
         nib.save(nib.Nifti1Image(array, np.eye(4)), folder / f"{name}-{key}.nii.gz")
-    return Case(name, name, {k: folder / f"{name}-{k}.nii.gz" for k in ("t1n", "t2f")},
-                folder / f"{name}-seg.nii.gz")
+    return Case(
+        name,
+        name,
+        {k: folder / f"{name}-{k}.nii.gz" for k in ("t1n", "t2f")},
+        folder / f"{name}-seg.nii.gz",
+    )
 
 
 def test_each_fault_is_found_once(tmp_path: Path) -> None:
@@ -33,10 +40,20 @@ def test_each_fault_is_found_once(tmp_path: Path) -> None:
     ]
     lacking = _case(tmp_path, "lacking")
     cases.append(Case("lacking", "lacking", {"t1n": lacking.images["t1n"]}, lacking.label))
-    found = {case.name: [f.message for f in faults]
-             for case, faults in check(Cohort("brats2023", tuple(cases)))}
-    words = {"good": None, "shape": "shape", "nan": "NaN", "zeros": "only zeros",
-             "label": "found 4", "empty": "background", "grid": "grid", "lacking": "no t2f"}
+    found = {
+        case.name: [f.message for f in faults]
+        for case, faults in check(Cohort("brats2023", tuple(cases)))
+    }
+    words = {
+        "good": None,
+        "shape": "shape",
+        "nan": "NaN",
+        "zeros": "only zeros",
+        "label": "found 4",
+        "empty": "background",
+        "grid": "grid",
+        "lacking": "no t2f",
+    }
     for name, word in words.items():
         assert len(found[name]) == (word is not None), found[name]
         assert word is None or word in found[name][0]

@@ -20,16 +20,29 @@ def _touch(folder: Path, *names: str) -> None:
 OLD = ("t1", "t1ce", "t2", "flair", "seg")
 
 
-@pytest.mark.parametrize(("case", "names"), [
-    ("HGG/Brats18_CBICA_AAB_1", [f"Brats18_CBICA_AAB_1_{s}.nii.gz" for s in OLD]),
-    ("LGG/BraTS19_TCIA02_290_1", [f"BraTS19_TCIA02_290_1_{s}.nii" for s in OLD]),
-    ("BraTS20_Training_355", [*(f"BraTS20_Training_355_{s}.nii" for s in OLD[:4]),
-                              "W39_1998.09.19_Segm.nii"]),
-    ("BraTS2021_00000", [f"BraTS2021_00000_{s}.nii.gz" for s in OLD]),
-    ("BraTS-GLI-00000-001", [f"BraTS-GLI-00000-001-{s}.nii.gz"
-                             for s in ("t1n", "t1c", "t2w", "t2f", "seg")]),
-    ("BraTS-GLI-02062-100", [f"BraTS-GLI-02062-100-{s}.nii.gz"
-                             for s in ("t1n", "t1c", "t2w", "t2f", "seg", "brain")])])
+@pytest.mark.parametrize(
+    ("case", "names"),
+    [
+        ("HGG/Brats18_CBICA_AAB_1", [f"Brats18_CBICA_AAB_1_{s}.nii.gz" for s in OLD]),
+        ("LGG/BraTS19_TCIA02_290_1", [f"BraTS19_TCIA02_290_1_{s}.nii" for s in OLD]),
+        (
+            "BraTS20_Training_355",
+            [*(f"BraTS20_Training_355_{s}.nii" for s in OLD[:4]), "W39_1998.09.19_Segm.nii"],
+        ),
+        ("BraTS2021_00000", [f"BraTS2021_00000_{s}.nii.gz" for s in OLD]),
+        (
+            "BraTS-GLI-00000-001",
+            [f"BraTS-GLI-00000-001-{s}.nii.gz" for s in ("t1n", "t1c", "t2w", "t2f", "seg")],
+        ),
+        (
+            "BraTS-GLI-02062-100",
+            [
+                f"BraTS-GLI-02062-100-{s}.nii.gz"
+                for s in ("t1n", "t1c", "t2w", "t2f", "seg", "brain")
+            ],
+        ),
+    ],
+)
 def test_brats_of_every_year(case: str, names: list[str], tmp_path: Path) -> None:
     _touch(tmp_path, *(f"{case}/{name}" for name in names), "name_mapping.csv")
     layout, cohort = find(tmp_path, "brats2021")
@@ -50,12 +63,22 @@ def test_time_points_of_one_person_share_a_subject(tmp_path: Path) -> None:
 
 def test_decathlon_channels_and_integers(tmp_path: Path) -> None:
     _touch(tmp_path, "imagesTr/BRATS_001.nii.gz", "labelsTr/BRATS_001.nii.gz")
-    (tmp_path / "dataset.json").write_text(json.dumps({
-        "modality": {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"},
-        "labels": {"0": "background", "1": "edema", "2": "non-enhancing tumor",
-                   "3": "enhancing tumour"},
-        "training": [{"image": "./imagesTr/BRATS_001.nii.gz",
-                      "label": "./labelsTr/BRATS_001.nii.gz"}]}))
+    (tmp_path / "dataset.json").write_text(
+        json.dumps(
+            {
+                "modality": {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"},
+                "labels": {
+                    "0": "background",
+                    "1": "edema",
+                    "2": "non-enhancing tumor",
+                    "3": "enhancing tumour",
+                },
+                "training": [
+                    {"image": "./imagesTr/BRATS_001.nii.gz", "label": "./labelsTr/BRATS_001.nii.gz"}
+                ],
+            }
+        )
+    )
     layout, cohort = find(tmp_path, "decathlon")
     assert layout == "Decathlon"
     assert dict(cohort.cases[0].channel) == {"t2f": 0, "t1n": 1, "t1c": 2, "t2w": 3}
@@ -65,10 +88,16 @@ def test_decathlon_channels_and_integers(tmp_path: Path) -> None:
 
 def test_nnunet_raw(tmp_path: Path) -> None:
     _touch(tmp_path, *(f"imagesTr/A_{i:04d}.nii.gz" for i in range(4)), "labelsTr/A.nii.gz")
-    (tmp_path / "dataset.json").write_text(json.dumps({
-        "channel_names": {"0": "T1", "1": "T1ce", "2": "T2", "3": "Flair"},
-        "labels": {"background": 0, "edema": 1, "necrosis": 2, "enhancing tumor": 3},
-        "numTraining": 1, "file_ending": ".nii.gz"}))
+    (tmp_path / "dataset.json").write_text(
+        json.dumps(
+            {
+                "channel_names": {"0": "T1", "1": "T1ce", "2": "T2", "3": "Flair"},
+                "labels": {"background": 0, "edema": 1, "necrosis": 2, "enhancing tumor": 3},
+                "numTraining": 1,
+                "file_ending": ".nii.gz",
+            }
+        )
+    )
     layout, cohort = find(tmp_path, "nnunet-brats21")
     assert layout == "nnU-Net"
     assert cohort.cases[0].images["t1c"].name == "A_0001.nii.gz"
@@ -76,8 +105,14 @@ def test_nnunet_raw(tmp_path: Path) -> None:
 
 def test_bids_with_contrast_agent(tmp_path: Path) -> None:
     stem = "sub-01/ses-1/anat/sub-01_ses-1"
-    _touch(tmp_path, f"{stem}_T1w.nii.gz", f"{stem}_ce-gadolinium_T1w.nii.gz", f"{stem}_T2w.nii.gz",
-           f"{stem}_FLAIR.nii.gz", f"{stem}_seg-tumour_dseg.nii.gz")
+    _touch(
+        tmp_path,
+        f"{stem}_T1w.nii.gz",
+        f"{stem}_ce-gadolinium_T1w.nii.gz",
+        f"{stem}_T2w.nii.gz",
+        f"{stem}_FLAIR.nii.gz",
+        f"{stem}_seg-tumour_dseg.nii.gz",
+    )
     layout, cohort = find(tmp_path, "brats2023")
     assert layout == "BIDS"
     assert (cohort.cases[0].name, cohort.cases[0].subject) == ("sub-01_ses-1", "sub-01")
@@ -86,8 +121,10 @@ def test_bids_with_contrast_agent(tmp_path: Path) -> None:
 
 
 def test_a_pattern_with_names_of_ones_own(tmp_path: Path) -> None:
-    _touch(tmp_path, *(f"patient{n}/{m}.nii.gz" for n in (1, 2)
-                       for m in ("T1", "T1KM", "T2", "FLAIR", "GOLD")))
+    _touch(
+        tmp_path,
+        *(f"patient{n}/{m}.nii.gz" for n in (1, 2) for m in ("T1", "T1KM", "T2", "FLAIR", "GOLD")),
+    )
     _, cohort = find(tmp_path, "brats2023", "{case}/{modality}.nii.gz", {"T1KM": "t1c"})
     assert [set(c.images) for c in cohort] == [FOUR, FOUR]
     assert cohort.cases[0].label is None

@@ -15,8 +15,11 @@ from medsynth.errors import DataError, GeometryError, LabelError, MedsynthError
 from medsynth.io import nifti
 
 SHAPE = (5, 6, 7)
-ORIENTATIONS = ["".join(flip) for axes in itertools.permutations(["RL", "AP", "SI"])
-                for flip in itertools.product(*axes)]
+ORIENTATIONS = [
+    "".join(flip)
+    for axes in itertools.permutations(["RL", "AP", "SI"])
+    for flip in itertools.product(*axes)
+]
 
 
 def _affine(axes: str) -> np.ndarray:
@@ -49,8 +52,9 @@ def test_every_orientation_goes_to_ras_and_back(axes: str, tmp_path: Path) -> No
     exact = nib.load(tmp_path / "in.nii.gz").affine
     volume = nifti.read_volume({"t1n": tmp_path / "in.nii.gz"})
     assert nib.aff2axcodes(volume.affine) == ("R", "A", "S")
-    for mine, theirs in zip(_world(volume.data[0], volume.affine), _world(stored, exact),
-                            strict=True):
+    for mine, theirs in zip(
+        _world(volume.data[0], volume.affine), _world(stored, exact), strict=True
+    ):
         np.testing.assert_allclose(mine, theirs, atol=1e-4)
     nifti.write_scan(tmp_path / "out.nii.gz", volume.data[0], volume)
     back = nib.load(tmp_path / "out.nii.gz")
@@ -85,8 +89,10 @@ def test_three_libraries_see_one_place(writer: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(_world(ours.data[0], ours.affine)[0], expected)
     image = sitk.ReadImage(str(path))
     array = sitk.GetArrayFromImage(image)
-    seen = sorted((int(array[tuple(at)]), image.TransformIndexToPhysicalPoint(at[::-1].tolist()))
-                  for at in np.argwhere(array))
+    seen = sorted(
+        (int(array[tuple(at)]), image.TransformIndexToPhysicalPoint(at[::-1].tolist()))
+        for at in np.argwhere(array)
+    )
     np.testing.assert_allclose([(-x, -y, z) for _, (x, y, z) in seen], expected, atol=1e-5)
 
 
@@ -150,10 +156,13 @@ def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
 
 
-def _good(path: Path, shape: tuple[int, ...] = SHAPE, affine: np.ndarray | None = None,
-          value: float = 1.0) -> Path:
-    nib.save(nib.Nifti1Image(np.full(shape, value, np.float32),
-                             np.eye(4) if affine is None else affine), path)
+def _good(
+    path: Path, shape: tuple[int, ...] = SHAPE, affine: np.ndarray | None = None, value: float = 1.0
+) -> Path:
+    nib.save(
+        nib.Nifti1Image(np.full(shape, value, np.float32), np.eye(4) if affine is None else affine),
+        path,
+    )
     return path
 
 
@@ -190,7 +199,8 @@ def test_broken_labels(tmp_path: Path) -> None:
 
 
 def test_what_exists_stays_and_a_full_disk_leaves_nothing(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     labels = LabelMap(np.ones(SHAPE, np.uint8), np.eye(4), BRAIN)
     (tmp_path / "x.nii.gz").write_text("mine")
     with pytest.raises(DataError, match="exists"):

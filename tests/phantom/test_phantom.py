@@ -1,6 +1,7 @@
 """Phantoms: the same key the same brain, plausible anatomy, tumours as in life."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_healthy_phantoms_have_no_tumour() -> None:
 
 
 def test_brains_are_individuals(cohort: list[Phantom]) -> None:
-    for one, two in zip(cohort, cohort[1:], strict=False):
+    for one, two in pairwise(cohort):
         white = [p.labels.data == BRAIN.value("WM") for p in (one, two)]
         dice = 2 * (white[0] & white[1]).sum() / (white[0].sum() + white[1].sum())
         assert 0.3 < dice < 0.9
@@ -116,6 +117,5 @@ def test_a_tumour_pushes_the_tissue_around_it() -> None:
 
 def test_parameters_are_json_and_complete(cohort: list[Phantom]) -> None:
     parameters = json.loads(json.dumps(cohort[0].parameters))
-    assert set(parameters) == {"spacing_mm", "anatomy", "tumour", "protocol", "scans",
-                               "substances"}
+    assert set(parameters) == {"spacing_mm", "anatomy", "tumour", "protocol", "scans", "substances"}
     assert set(parameters["scans"]) == {"t1n", "t1c", "t2w", "t2f"}

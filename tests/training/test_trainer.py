@@ -59,14 +59,18 @@ def test_micro_batches_equal_one_batch() -> None:
     whole, parts = trainer(dropout=0.0), trainer(dropout=0.0, accumulate=4)
     run(whole, 5)
     run(parts, 5)
-    for a, b in zip(whole.game.players.parameters(), parts.game.players.parameters(),
-                    strict=True):
+    for a, b in zip(whole.game.players.parameters(), parts.game.players.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
 def _rank(rank: int, port: int, folder: str) -> None:
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2",
-                      MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE="2",
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )
     world = World.from_environment()
     playing = trainer(world=world, dropout=0.0)
     run(playing, 5)
@@ -97,7 +101,7 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
 def test_every_epoch_is_a_permutation() -> None:
     seen = [c for step in range(9) for c in positions(step, 4, 12, seed=1)]
     for epoch in range(3):
-        assert sorted(seen[12 * epoch: 12 * epoch + 12]) == list(range(12))
+        assert sorted(seen[12 * epoch : 12 * epoch + 12]) == list(range(12))
     assert seen[:12] != seen[12:24]
 
 
@@ -128,8 +132,12 @@ def test_averaged_weights_have_the_half_life() -> None:
     before = [p.clone() for p in playing.ema["generator"].parameters()]
     run(playing, 1)
     keep = 0.5 ** (playing.batch / 50)
-    for old, now, averaged in zip(before, playing.game.players["generator"].parameters(),
-                                  playing.ema["generator"].parameters(), strict=True):
+    for old, now, averaged in zip(
+        before,
+        playing.game.players["generator"].parameters(),
+        playing.ema["generator"].parameters(),
+        strict=True,
+    ):
         torch.testing.assert_close(averaged, keep * old + (1 - keep) * now)
 
 
@@ -165,8 +173,9 @@ while True:
 
 def test_killed_while_saving_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
-    process = subprocess.Popen([sys.executable, "-c", SAVER, str(tmp_path)], cwd=root,
-                               stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SAVER, str(tmp_path)], cwd=root, stdout=subprocess.PIPE
+    )
     assert process.stdout is not None
     process.stdout.readline()
     rng = np.random.default_rng(0)

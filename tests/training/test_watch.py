@@ -15,18 +15,25 @@ def _read(watch: Watch, series: list[dict[str, float]]) -> list[str]:
 
 def test_a_healthy_run_is_left_alone() -> None:
     rng = np.random.default_rng(0)
-    series = [{"accuracy_real": 0.75 + 0.15 * rng.standard_normal(), "accuracy_fake": 0.8,
-               "gradient_generator": float(np.exp(rng.standard_normal())),
-               "diversity": 0.05 + 0.01 * rng.random()} for _ in range(500)]
+    series = [
+        {
+            "accuracy_real": 0.75 + 0.15 * rng.standard_normal(),
+            "accuracy_fake": 0.8,
+            "gradient_generator": float(np.exp(rng.standard_normal())),
+            "diversity": 0.05 + 0.01 * rng.random(),
+        }
+        for _ in range(500)
+    ]
     assert _read(Watch(), series) == []
 
 
 def test_each_sign_is_said_once_per_episode() -> None:
-    fine = {"accuracy_real": 0.7, "accuracy_fake": 0.7, "gradient_generator": 1.0,
-            "diversity": 0.1}
-    for change, words in (({"accuracy_real": 1.0, "accuracy_fake": 1.0}, "real from fake"),
-                          ({"gradient_generator": 1e-5}, "gradient"),
-                          ({"diversity": 1e-4}, "collapsing")):
+    fine = {"accuracy_real": 0.7, "accuracy_fake": 0.7, "gradient_generator": 1.0, "diversity": 0.1}
+    for change, words in (
+        ({"accuracy_real": 1.0, "accuracy_fake": 1.0}, "real from fake"),
+        ({"gradient_generator": 1e-5}, "gradient"),
+        ({"diversity": 1e-4}, "collapsing"),
+    ):
         bad = fine | change
         said = _read(Watch(), [fine] * 50 + [bad] * 200 + [fine] * 200 + [bad] * 200)
         assert len(said) == 2, said
