@@ -16,6 +16,9 @@ from medsynth.imaging.generator import FoldedGenerator, Generator
 from medsynth.imaging.network import halve
 from medsynth.training.game import Metrics, Noise, Phase
 
+CONTRAST = 3.0
+"""Weight of the mean brightness of structures within the distance."""
+
 FINE = 0.25
 """Share of the distance that is taken voxel by voxel, the rest over blocks."""
 
@@ -107,7 +110,7 @@ class SynthesisGame:
         contrast = _contrast_gap(fake.float(), batch.target.float(), batch.source.float())
         total = (
             self.adversarial * adversarial
-            + self.l1 * (distance + contrast)
+            + self.l1 * (distance + CONTRAST * contrast)
             + self.texture * texture
         )
         return total, {
@@ -121,6 +124,7 @@ class SynthesisGame:
     def _penalty(self, batch: ImageBatch, noise: Noise) -> tuple[Tensor, Metrics]:
         generator, discriminator = self.players["generator"], self.players["discriminator"]
         inside = (batch.source[:, 0] < 0.5).float()
+        voxels = inside.sum((1, 2, 3)).clamp_min(1)
         with torch.no_grad():
             one, two = (
                 generator(
@@ -128,13 +132,13 @@ class SynthesisGame:
                 ).float()
                 for _ in range(2)
             )
-            diversity = ((one - two).abs().mean(1) * inside).sum() / inside.sum().clamp_min(1)
+            diversity = ((one - two).abs().mean(1) * inside).sum((1, 2, 3)) / voxels
         with torch.autocast(batch.target.device.type, enabled=False):
             real = batch.target.float().requires_grad_()
-            score = (_realness(discriminator(real)) * inside).sum() / inside.sum().clamp_min(1)
-            (gradient,) = torch.autograd.grad(score, real, create_graph=True)
-            penalty = gradient.square().sum() * inside.sum().clamp_min(1)
-        return 0.5 * self.r1 * penalty, {"r1": penalty.detach(), "diversity": diversity}
+            score = (_realness(discriminator(real)) * inside).sum((1, 2, 3)) / voxels
+            (gradient,) = torch.autograd.grad(score.sum(), real, create_graph=True)
+            penalty = (gradient.square().sum((1, 2, 3, 4)) * voxels).mean()
+        return 0.5 * self.r1 * penalty, {"r1": penalty.detach(), "diversity": diversity.mean()}
 
 
 class PairGame:
@@ -202,19 +206,23 @@ class PairGame:
 
 
 def _balanced(source: Tensor) -> tuple[Tensor, Tensor]:
-    """Structure index and weight of every voxel, `(B, I, J, K)`; background weighs nothing."""
+    """Structure index and weight of every voxel, `(B, I, J, K)`; background weighs nothing.
+
+    Weights are those of a case, whatever else is in the batch, and add up to 1 in each.
+    """
     structure = source.argmax(1)
-    count = source.float().sum((0, 2, 3, 4))
-    count[0] = 0
-    present = (count > 0).sum().clamp_min(1)
-    per_structure = (count.sum() / present / count.clamp_min(1)).clamp_max(MAX_WEIGHT)
-    per_structure[0] = 0
-    return structure, per_structure[structure]
+    count = source.float().sum((2, 3, 4))
+    count = torch.cat([torch.zeros_like(count[:, :1]), count[:, 1:]], 1)
+    total, present = count.sum(1, keepdim=True), (count > 0).sum(1, keepdim=True)
+    share = (total / present.clamp_min(1) / count.clamp_min(1)).clamp_max(MAX_WEIGHT)
+    share = share * (count > 0)
+    weight = share.gather(1, structure.flatten(1)).view_as(structure)
+    return structure, weight / weight.sum((1, 2, 3), keepdim=True).clamp_min(1e-6)
 
 
 def _cross_entropy(logits: Tensor, structure: Tensor, weight: Tensor) -> Tensor:
     loss = functional.cross_entropy(logits.float(), structure, reduction="none")
-    return (loss * weight).sum() / weight.sum().clamp_min(1e-6)
+    return (loss * weight).sum((1, 2, 3)).mean()
 
 
 def _distance(fake: Tensor, real: Tensor, weight: Tensor) -> Tensor:
@@ -222,10 +230,10 @@ def _distance(fake: Tensor, real: Tensor, weight: Tensor) -> Tensor:
     L1 per voxel would teach the generator to leave it out."""
     gap = (fake - real).abs().mean(1)
     coarse = halve(fake - real).abs().mean(1)
-    share = halve(weight[:, None])[:, 0]
-    return FINE * (gap * weight).sum() / weight.sum().clamp_min(1e-6) + (1 - FINE) * (
-        coarse * share
-    ).sum() / share.sum().clamp_min(1e-6)
+    share = 8 * halve(weight[:, None])[:, 0]
+    return (
+        FINE * (gap * weight).sum((1, 2, 3)) + (1 - FINE) * (coarse * share).sum((1, 2, 3))
+    ).mean()
 
 
 def _realness(logits: Tensor) -> Tensor:
@@ -246,30 +254,29 @@ def _contrast_gap(fake: Tensor, real: Tensor, source: Tensor) -> Tensor:
     inside = source[:, 1:]
     count = inside.sum((2, 3, 4))
     gap = torch.einsum("bsijk,btijk->bst", inside, fake - real) / count[..., None].clamp_min(1)
-    valid = (count > MIN_VOXELS)[..., None].float()
-    return (gap.abs() * valid).sum() / (valid.sum() * fake.shape[1]).clamp_min(1)
+    return _over_structures(gap.abs(), count)
 
 
 def _texture_gap(fake: Tensor, real: Tensor, source: Tensor) -> Tensor:
-    """Difference in fine contrast, averaged over structures and channels.
+    """Difference in fine contrast, averaged over the structures of each case and channels.
 
     Fine contrast is the mean absolute difference between neighbours along each axis, inside one
     structure: a statistic of texture that noise can meet without meeting the real voxels.
     """
-    gap = fake.new_zeros(())
+    gaps = []
     for axis in (2, 3, 4):
         n = source.shape[axis] - 1
         both = source[:, 1:].narrow(axis, 0, n) * source[:, 1:].narrow(axis, 1, n)
         count = both.sum((2, 3, 4))
-        contrast = [
-            torch.einsum(
-                "bsijk,btijk->bst", both, (x.narrow(axis, 0, n) - x.narrow(axis, 1, n)).abs()
-            )
-            / count[..., None].clamp_min(1)
-            for x in (fake, real)
-        ]
-        valid = (count > MIN_VOXELS)[..., None].float()
-        gap = gap + ((contrast[0] - contrast[1]).abs() * valid).sum() / (
-            valid.sum() * fake.shape[1]
-        ).clamp_min(1)
-    return gap / 3
+        one, two = (
+            torch.einsum("bsijk,btijk->bst", both, x.diff(dim=axis).abs()) for x in (fake, real)
+        )
+        gaps.append(_over_structures((one - two).abs() / count[..., None].clamp_min(1), count))
+    return torch.stack(gaps).mean()
+
+
+def _over_structures(gap: Tensor, count: Tensor) -> Tensor:
+    """Mean of `(B, S, T)` over channels and the structures that have enough voxels `(B, S)`."""
+    valid = (count > MIN_VOXELS).float()
+    per_case = (gap.mean(2) * valid).sum(1) / valid.sum(1).clamp_min(1)
+    return per_case.mean()

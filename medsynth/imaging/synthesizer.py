@@ -7,7 +7,7 @@ build the generator stands in the model file.
 import copy
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -93,11 +93,13 @@ class Synthesizer:
         data[(slice(None), *box)] = out.float().cpu().numpy() * UNITS
         return Volume(data, labels.affine, self.spec.target, labels.source)
 
-    def segment(self, scans: Volume) -> LabelMap:
+    def segment(self, scans: Volume, among: Sequence[str] | None = None) -> LabelMap:
         """Make a label map for scans.
 
         Args:
             scans: Skull-stripped; must have the model's source channels.
+            among: Structures that a brain voxel may be; None allows all that the model knows,
+                which is never background when it knows tissue.
 
         Returns:
             Label map on the same grid, background outside of the brain.
@@ -124,11 +126,12 @@ class Synthesizer:
         source = torch.from_numpy(normalise(picked, mask)[(slice(None), *box)])[None]
         out = self._run(source, Key(0, ("segment",)), None)
         data = np.zeros(scans.shape, np.uint8)
-        values = np.asarray(self.target_scheme.values, np.uint8)
-        if "GM" in self.target_scheme:  # every brain voxel has a tissue
-            named = values[1:][out[1:].argmax(0).cpu().numpy()]
-        else:
-            named = values[out.argmax(0).cpu().numpy()]
+        of = self.target_scheme
+        if among is None:
+            among = of.abbreviations[1:] if "GM" in of else of.abbreviations
+        rows = [of.abbreviations.index(name) for name in among]
+        values = np.array([of.value(name) for name in among], np.uint8)
+        named = values[out[rows].argmax(0).cpu().numpy()]
         data[box] = named * mask[box]
         return LabelMap(data, scans.affine, self.target_scheme, scans.source)
 

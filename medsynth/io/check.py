@@ -62,6 +62,7 @@ def _faults(case: Case, expected: list[str], labels_in: LabelScheme) -> list[Fau
                     )
     except MedsynthError as error:
         messages.append(str(error))
+    healthy = case.brain is not None  # then a tumour label map may be empty
     for path, of in ((case.label, labels_in), (case.brain, BRAIN)):
         if path is None:
             continue
@@ -73,7 +74,7 @@ def _faults(case: Case, expected: list[str], labels_in: LabelScheme) -> list[Fau
                     f"{labels.shape} or another affine in {path}. Resample it with "
                     "nearest neighbour."
                 )
-            if not labels.data.any():
+            if not labels.data.any() and not (healthy and path == case.label):
                 messages.append(
                     f"expected structures, found only background in {path}. Leave "
                     "the case out or index it without labels."

@@ -1,6 +1,7 @@
 """`model.safetensors`: weights, with everything needed to use them in the file's metadata."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from torch import Tensor
 from medsynth import __version__
 from medsynth.core.paths import replacing
 from medsynth.errors import ModelError
+
+KEY = "medsynth"
+"""All metadata stand under one key, as JSON: safetensors writes several in a random order."""
 
 
 def save_model(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -19,7 +23,7 @@ def save_model(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str,
         save_file(
             {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
             beside,
-            {"medsynth": __version__, **metadata},
+            {KEY: json.dumps({"medsynth": __version__, **metadata}, sort_keys=True)},
         )
 
 
@@ -37,7 +41,7 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
     try:
         with safe_open(path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            metadata = dict(file.metadata() or {})
+            metadata = json.loads((file.metadata() or {}).get(KEY, "{}"))
     except (SafetensorError, OSError) as error:
         raise ModelError(
             "a whole safetensors file", str(error), path, "Copy it again or train again."

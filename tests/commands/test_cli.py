@@ -1,0 +1,179 @@
+"""The command line: help, exit codes, errors in words, training that goes on bit for bit."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from medsynth.cli import VERBS, main
+from tests.conftest import small_config
+
+NAMES = [module.__name__.rpartition(".")[2] for module in VERBS]
+
+
+@pytest.mark.parametrize("verb", NAMES)
+def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"medsynth {verb}" in text
+    assert "xample" in text
+
+
+def test_help_and_import_do_not_wait_for_torch() -> None:
+    code = "import sys, medsynth.cli; medsynth.cli.main(['--help']); " \
+           "assert 'torch' not in sys.modules and 'monai' not in sys.modules"  # fmt: skip
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_training_six_steps_is_three_and_three(
+    trained: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    config = small_config(phantoms, tmp_path, steps=3)
+    assert main(["train", str(config), "--out", str(tmp_path / "run")]) == 0
+    assert main(["train", "--resume", str(tmp_path / "run"), "--set", "train.steps=6"]) == 0
+    one, two = (torch.load(r / "last.pt", weights_only=True) for r in (trained, tmp_path / "run"))
+    for part in ("players", "ema"):
+        assert all(torch.equal(one[part][k], two[part][k]) for k in one[part])
+    steps = [json.loads(line)["step"]
+             for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]  # fmt: skip
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_is_what_the_contract_says(trained: Path) -> None:
+    from safetensors import safe_open
+
+    for name in ("config.yaml", "metrics.jsonl", "last.pt", "model.safetensors"):
+        assert (trained / name).exists()
+    assert list((trained / "previews").glob("*.png"))
+    with safe_open(trained / "model.safetensors", "pt") as file:
+        metadata = json.loads(file.metadata()["medsynth"])
+    assert "steps: 6" in metadata["config"]
+    assert str(trained.parent) not in json.dumps(metadata)  # no path of this machine
+    assert metadata["medsynth"]
+
+
+def test_the_same_seed_trains_the_same_bytes(trained: Path, phantoms: Path, tmp_path: Path) -> None:
+    config = small_config(phantoms, tmp_path)
+    assert main(["train", str(config), "--out", str(tmp_path / "run")]) == 0
+    digests = [hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
+               for run in (trained, tmp_path / "run")]  # fmt: skip
+    assert digests[0] == digests[1]
+
+
+def test_two_ranks_train_as_one(trained: Path, phantoms: Path, tmp_path: Path) -> None:
+    config = small_config(phantoms, tmp_path)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+                "--standalone", "-m", "medsynth", "train"]  # fmt: skip
+    subprocess.run([*launcher, str(config), "--set", "train.precision=fp32",
+                    "--out", str(tmp_path / "two")], check=True, capture_output=True)  # fmt: skip
+    assert main(["train", str(config), "--set", "train.precision=fp32",
+                 "--out", str(tmp_path / "one")]) == 0  # fmt: skip
+    one, two = (torch.load(tmp_path / r / "last.pt", weights_only=True) for r in ("one", "two"))
+    for name, value in one["players"].items():
+        torch.testing.assert_close(two["players"][name], value, atol=1e-5, rtol=1e-5)
+
+
+def test_every_phantom_is_the_same_whoever_makes_it(phantoms: Path, tmp_path: Path) -> None:
+    assert main(["phantom", str(tmp_path / "c"), "--cases", "4", "--spacing-mm", "4", "--healthy",
+                 "1", "--test", "1", "--workers", "2"]) == 0  # fmt: skip
+    for path in sorted(phantoms.rglob("*.*")):
+        if path.is_file():
+            twin = tmp_path / "c" / path.relative_to(phantoms)
+            assert twin.read_bytes() == path.read_bytes()
+
+
+def test_index_check_tissue_and_show(phantoms: Path, tmp_path: Path) -> None:
+    cohort = tmp_path / "cohort.json"
+    assert main(["index", str(phantoms), "--scheme", "brats2024-gli", "-o", str(cohort),
+                 "--split", "training=0.5,test=0.5"]) == 0  # fmt: skip
+    assert main(["check", str(cohort)]) == 0
+    assert main(["show", str(next(phantoms.rglob("*-t1c.nii.gz"))),
+                 str(next(phantoms.rglob("*-brain.nii.gz"))),
+                 "-o", str(tmp_path / "p.png")]) == 0  # fmt: skip
+    assert (tmp_path / "p.png").stat().st_size > 5000
+
+
+def test_editing_a_cohort_by_a_recipe(phantoms: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("steps: [{scale: {volume: [0.9, 1.1]}}]")
+    command = ["edit", str(phantoms / "cohort.json"), "-o", str(tmp_path / "e"), "--recipe",
+               str(recipe), "--per-case", "2"]  # fmt: skip
+    assert main(command) == 1  # the healthy phantom has no tumour
+    failures = json.loads((tmp_path / "e/failures.json").read_text())["failures"]
+    assert {f["error"] for f in failures} == {"EditError"}
+    assert len(failures) == 2
+    assert len(list((tmp_path / "e").glob("*/*-brain.nii.gz"))) == 6
+
+
+def _says(capsys: pytest.CaptureFixture[str], *words: str) -> None:
+    text = capsys.readouterr().err
+    assert "Traceback" not in text
+    for word in words:
+        assert word in text, text
+
+
+def test_mistakes_are_answered_in_words(
+    trained: Path, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    brain = next(phantoms.glob("*-00000-000/*-brain.nii.gz"))
+    healthy = next(phantoms.glob("*-00003-000/*-brain.nii.gz"))
+    seg = next(phantoms.glob("*-00000-000/*-seg.nii.gz"))
+    out = tmp_path / "x.nii.gz"
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("data: {cohort: c, pach: [1]}")
+    spent = [
+        (["train", str(bad)], 2, ("data.patch", "bad.yaml")),
+        (["train", "nowhere.yaml"], 2, ("nowhere.yaml",)),
+        (["train", "--resume", str(tmp_path)], 2, ("last.pt",)),
+        (["train", str(small_config(phantoms, tmp_path)), "--out", str(trained)], 1, ("--resume",)),
+        (["edit", str(healthy), "-o", str(out), "--op", "mirror"], 1, ("a tumour to edit",)),
+        (["edit", str(brain), "-o", str(out), "--op", "miror"], 2, ("mirror",)),
+        (["edit", str(brain), "-o", str(out)], 2, ("--op",)),
+        (["edit", str(brain), "-o", str(out), "--op", "shift:90,0,0"], 1, ("outside",)),
+        (["edit", str(brain), "-o", str(brain), "--op", "mirror"], 1, ("exists",)),
+        (["generate", str(trained), str(tmp_path / "no.nii.gz"), "-o", str(tmp_path)], 2, ()),
+        (["generate", str(tmp_path), str(brain), "-o", str(tmp_path)], 2, ("model.safetensors",)),
+        (["generate", str(trained), str(seg), "-o", str(tmp_path / "s")], 1, ("medsynth tissue",)),
+        (["generate", str(trained), str(brain), "-o", str(tmp_path), "--shard", "3/3"], 2, ()),
+        (["index", str(tmp_path / "nothing"), "--scheme", "brats2021"], 1, ("a folder",)),
+        (["index", str(phantoms), "--scheme", "brats1999"], 2, ("brats2021",)),
+        (["check", str(tmp_path / "none.json")], 1, ("none.json",)),
+        (["phantom", str(tmp_path / "p"), "--cases", "0"], 2, ("--cases",)),
+    ]  # fmt: skip
+    for command, code, words in spent:
+        assert main(command) == code, command
+        _says(capsys, *words)
+
+
+def test_a_model_for_other_channels_is_refused(
+    trained: Path, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tissue", str(phantoms / "cohort.json"), "-o", str(tmp_path / "t"),
+                 "--model", str(trained)]) == 1  # fmt: skip
+    _says(capsys, "makes label maps")
+
+
+def test_the_network_labels_tissue(phantoms: Path, tmp_path: Path) -> None:
+    config = tmp_path / "tissue.yaml"
+    config.write_text(f"""
+data: {{cohort: {phantoms / "cohort.json"}, source: [t1n, t2w], target: [labels],
+  patch: [16, 16, 16]}}
+generator: {{widths: [8, 8, 8], head: 4}}
+discriminator: {{kind: patch, widths: [8]}}
+train: {{steps: 3}}
+""")
+    assert main(["train", str(config), "--out", str(tmp_path / "run")]) == 0
+    assert main(["tissue", str(phantoms / "cohort.json"), "-o", str(tmp_path / "t"),
+                 "--model", str(tmp_path / "run")]) == 0  # fmt: skip
+    made = sorted((tmp_path / "t").glob("*/*-brain.nii.gz"))
+    assert len(made) == 4
+    truth = nib.load(next(phantoms.glob("*-00000-000/*-brain.nii.gz")))
+    labels = np.asarray(nib.load(made[0]).dataobj)
+    assert ((labels > 0) == (np.asarray(truth.dataobj) > 0)).all()
+    assert ((labels >= 4) == (np.asarray(truth.dataobj) >= 4)).all()

@@ -1,0 +1,63 @@
+"""Pictures: right is where it says, contours are where labels are, voxels keep their shape."""
+
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+
+from medsynth import show
+from medsynth.core.labels import BRAIN
+from medsynth.core.volume import LabelMap, Volume
+
+
+def _case(spacing: tuple[float, float, float] = (1, 1, 1)) -> tuple[Volume, LabelMap]:
+    """A cube of brain with a tumour on the patient's right (large i)."""
+    data = np.zeros((40, 40, 40), np.uint8)
+    data[5:35, 5:35, 5:35] = BRAIN.value("WM")
+    data[26:32, 16:24, 16:24] = BRAIN.value("ET")
+    affine = np.diag([*spacing, 1.0])
+    labels = LabelMap(data, affine, BRAIN)
+    scan = (data > 0) * 100.0 + (data == BRAIN.value("ET")) * 400
+    return Volume(scan[None].astype(np.float32), affine, ("t1c",)), labels
+
+
+def _pixels(figure: object, path: Path) -> np.ndarray:
+    show.save(figure, path)  # type: ignore[arg-type]
+    return np.asarray(matplotlib.image.imread(path))[..., :3]
+
+
+def test_the_patients_right_is_on_the_left(tmp_path: Path) -> None:
+    scans, labels = _case()
+    pixels = _pixels(show.figure_rows([show.Row("x", scans, labels)]), tmp_path / "a.png")
+    panel = pixels[:, pixels.shape[1] // 2 :]  # the scan, beside the label map
+    bright = np.argwhere(panel.min(-1) > 0.85)
+    brain = np.argwhere((panel.max(-1) > 0.1) & (np.ptp(panel, axis=-1) < 0.05))
+    assert bright[:, 1].mean() < brain[:, 1].mean() - 10
+
+
+def test_contours_have_the_colour_of_the_scheme(tmp_path: Path) -> None:
+    scans, labels = _case()
+    pixels = _pixels(show.montage([("t1c", scans), ("labels", labels)]), tmp_path / "a.png")
+    yellow = np.array([0xDD, 0xAA, 0x33]) / 255
+    hits = np.abs(pixels - yellow).max(-1) < 0.1
+    assert hits.sum() > 50
+    bare = _pixels(show.montage([("t1c", scans)]), tmp_path / "b.png")
+    assert (np.abs(bare - yellow).max(-1) < 0.1).sum() == 0
+
+
+def test_the_same_picture_gives_the_same_bytes(tmp_path: Path) -> None:
+    scans, labels = _case()
+    for name in ("a.png", "b.png"):
+        show.save(show.previews(labels, scans, scans), tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_odd_input_is_shown_all_the_same(tmp_path: Path) -> None:
+    scans, labels = _case((1, 1, 5))
+    healthy = labels.with_data(np.minimum(labels.data, BRAIN.value("WM")))
+    thin = Volume(np.ones((1, 20, 20, 1), np.float32), np.eye(4), ("t1n",))
+    empty = Volume(np.zeros((1, 9, 9, 9), np.float32), np.eye(4), ("t1n",))
+    for index, figure in enumerate([show.figure_rows([show.Row("healthy", scans, healthy)]),
+                                    show.montage([("thin", thin)]),
+                                    show.montage([("empty", empty)])]):  # fmt: skip
+        assert _pixels(figure, tmp_path / f"{index}.png").size
