@@ -106,7 +106,7 @@ def trainer(config: Config, world: World) -> Trainer:
         "discriminator": config.train.rate_discriminator,
     }
     optimizers = {
-        name: torch.optim.Adam(player.parameters(), rates[name], config.train.betas)
+        name: torch.optim.Adam(player.parameters(), rates[name], config.train.betas, eps=1e-6)
         for name, player in playing.players.items()
     }
     return Trainer(
