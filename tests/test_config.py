@@ -52,5 +52,5 @@ def test_overrides_and_yaml_numbers() -> None:
                                           "train.rate_generator=1e-4"])  # fmt: skip
     assert (config.train.steps, config.data.cohort) == (10, "x.json")
     assert config.train.rate_generator == 1e-4
-    with pytest.raises(ConfigError, match="train.steps=10"):
+    with pytest.raises(ConfigError, match=r"train\.steps=10"):
         configs.parse(MINIMAL, "c", ["train.steps"])
