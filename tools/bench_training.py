@@ -60,7 +60,7 @@ def monai(patch: int, device: torch.device) -> Callable[[int], None]:
     from monai.networks.nets import MultiScalePatchDiscriminator, SPADENet
 
     net = SPADENet(3, 8, 4, 8, [patch] * 3, [16, 32, 64, 128], is_vae=False).to(device)
-    judge = MultiScalePatchDiscriminator(2, 3, 3, 32, 12, minimum_size_im=patch).to(device)
+    judge = MultiScalePatchDiscriminator(2, 2, 3, 32, 12, minimum_size_im=patch).to(device)
     optimizers = [torch.optim.Adam(m.parameters(), 2e-4, (0.5, 0.999)) for m in (net, judge)]
     adversarial = PatchAdversarialLoss(criterion="least_squares")
     data = batch(patch, device)

@@ -23,6 +23,7 @@ from medsynth.imaging.examples import measure_style
 from medsynth.imaging.generator import Generator, GeneratorSpec, make_generator
 from medsynth.imaging.intensity import UNITS, brain_mask, normalise
 from medsynth.imaging.style import StylePrior
+from medsynth.training.memory import keep_freed_memory
 from medsynth.training.precision import Precision, choose_precision
 from medsynth.training.weights import load_model, save_model
 
@@ -90,7 +91,7 @@ class Synthesizer:
             style = self.prior.draw(key.fold("style")) if style is None else self.prior.fill(style)
         out = self._run(onehot, key, style)
         data = np.zeros((len(self.spec.target), *labels.shape), np.float32)
-        data[(slice(None), *box)] = out.float().cpu().numpy() * UNITS
+        data[(slice(None), *box)] = (out.float() * UNITS).cpu().numpy()
         return Volume(data, labels.affine, self.spec.target, labels.source)
 
     def segment(self, scans: Volume, among: Sequence[str] | None = None) -> LabelMap:
@@ -169,22 +170,20 @@ class Synthesizer:
 
 
 def _check_labels(labels: LabelMap) -> None:
-    if not labels.data.any():
+    voxels = np.bincount(labels.data.reshape(-1), minlength=256)
+    found = {x.abbreviation: voxels[x.value] for x in labels.scheme.labels[1:] if voxels[x.value]}
+    if not found:
         raise LabelError(
             "a label map with structures",
             "only background",
             None,
             "Check that it is the right file.",
         )
-    found = [a for a in labels.scheme.abbreviations[1:] if labels.has(a)]
-    brain = (
-        labels.scheme == BRAIN and labels.has("WM") and labels.volume_mm3("brain") > MIN_BRAIN_MM3
-    )
-    if not brain:
-        volume = labels.voxel_mm3 * float((labels.data > 0).sum()) / 1000
+    volume = labels.voxel_mm3 * float(sum(found.values()))
+    if labels.scheme != BRAIN or "WM" not in found or volume < MIN_BRAIN_MM3:
         raise LabelError(
             "tissue and tumour in one label map (<case>-brain.nii.gz, scheme 'brain')",
-            f"{volume:.0f} ml of {', '.join(found)}: tumour labels without tissue?",
+            f"{volume / 1000:.0f} ml of {', '.join(found)}: tumour labels without tissue?",
             None,
             "Add CSF, grey and white matter with `medsynth tissue cohort.json -o OUT`.",
         )
@@ -322,6 +321,8 @@ def load(
         raise ModelError(f"a model of format {FORMAT!r}", repr(metadata.get("format")), file)
     spec = GeneratorSpec.from_json(json.loads(metadata["generator"]))
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if where.type == "cpu":
+        keep_freed_memory()
     generator = make_generator(spec)
     weights = {
         k.removeprefix("generator."): v for k, v in tensors.items() if k.startswith("generator.")

@@ -33,6 +33,9 @@ INT16_LEVELS = 200
 """A scan whose maximum is below this would lose detail as plain int16 and is scaled."""
 
 INTENT_LABEL = 1002
+OFFSET = 352
+"""Where voxels start: after the header and four bytes that say "no extensions"."""
+
 TOLERANCE_MM = 1e-2
 """Largest distance of corresponding voxels of scans that count as co-registered."""
 
@@ -162,7 +165,8 @@ def write_labels(path: Path, labels: LabelMap, *, overwrite: bool = False) -> No
         DataError: The file exists, or the disk is full.
     """
     source = labels.source or Source(labels.affine)
-    _write(path, source.to_source(labels.data), source, INTENT_LABEL, 1.0, overwrite)
+    data = source.to_source(labels.data)
+    _write(path, data, labels.data.dtype, source, INTENT_LABEL, 1.0, overwrite)
 
 
 def write_scan(
@@ -182,13 +186,12 @@ def write_scan(
     Raises:
         DataError: The file exists, the disk is full, or the scan holds NaN or infinity.
     """
-    top = float(np.abs(scan).max()) if scan.size else 0.0
+    top = max(float(scan.max()), -float(scan.min())) if scan.size else 0.0
     if not np.isfinite(top):
         raise DataError("finite intensities", "NaN or infinity", path)
     slope = 1.0 if INT16_LEVELS <= top <= 32767 or top == 0 else top / 32767
-    stored = np.rint(scan if slope == 1.0 else scan / slope).astype(np.int16)
     source = like.source or Source(like.affine)
-    _write(path, source.to_source(stored), source, 0, slope, overwrite)
+    _write(path, source.to_source(scan), np.dtype(np.int16), source, 0, slope, overwrite)
 
 
 def _bytes(path: Path, most: int = -1) -> bytes:
@@ -206,7 +209,7 @@ def _bytes(path: Path, most: int = -1) -> bytes:
                     )
                 return file.read(most)
             if most < 0:
-                return igzip.decompress(file.read())
+                return _unzipped(file.read())
             with igzip.IGzipFile(fileobj=file) as opened:
                 return opened.read(most)
     except FileNotFoundError as error:
@@ -218,6 +221,14 @@ def _bytes(path: Path, most: int = -1) -> bytes:
             path,
             "Copy or download it again.",
         ) from error
+
+
+def _unzipped(raw: bytes) -> bytes:
+    """Decompress at once into a buffer of the size that the file's end announces."""
+    size = int.from_bytes(raw[-4:], "little")
+    whole = isal_zlib.decompress(raw, 31, max(size, 1))
+    # a file of several gzip members, or of over 4 GiB, announces less than it holds
+    return whole if len(whole) == size else igzip.decompress(raw)
 
 
 def _parse(raw: bytes, path: Path) -> Header:
@@ -300,7 +311,13 @@ def _apart_mm(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> flo
 
 
 def _write(
-    path: Path, data: np.ndarray, source: Source, intent: int, slope: float, overwrite: bool
+    path: Path,
+    data: np.ndarray,
+    dtype: np.dtype,
+    source: Source,
+    intent: int,
+    slope: float,
+    overwrite: bool,
 ) -> None:
     if path.exists() and not overwrite:
         raise DataError(
@@ -308,7 +325,7 @@ def _write(
         )
     header = Nifti1Header()
     header.set_data_shape(data.shape)
-    header.set_data_dtype(data.dtype)
+    header.set_data_dtype(dtype)
     header.set_xyzt_units("mm")
     code = 2 if source.code == 1 else source.code
     header.set_qform(source.affine, code, strip_shears=True)
@@ -316,16 +333,12 @@ def _write(
     header.set_slope_inter(slope, 0)
     header["intent_code"] = intent
     header["descrip"] = f"medsynth {__version__} SYNTHETIC".encode()
-    header["vox_offset"] = 352
-    head = header.binaryblock + b"\0\0\0\0"
+    header["vox_offset"] = OFFSET
+    body = _body(header.binaryblock, data, dtype, slope)
     try:
         with replacing(path) as beside, beside.open("wb") as file:
-            if path.name.endswith(".gz"):
-                body = head + data.tobytes(order="F")
-                file.write(igzip.compress(body, LEVEL, mtime=0))
-            else:
-                file.write(head)
-                file.write(data.tobytes(order="F"))
+            zipped = path.name.endswith(".gz")
+            file.write(igzip.compress(body, LEVEL, mtime=0) if zipped else body.data)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(
@@ -335,3 +348,19 @@ def _write(
                 "Free some space and run the same command again: finished cases are kept.",
             ) from error
         raise
+
+
+def _body(header: bytes, data: np.ndarray, dtype: np.dtype, slope: float) -> np.ndarray:
+    """A whole file in memory: header, no extensions, voxels with the first axis fastest.
+
+    Voxels are scaled, rounded and turned round slice by slice, while a slice is in the cache.
+    """
+    body = np.zeros(OFFSET + data.size * dtype.itemsize, np.uint8)
+    body[: len(header)] = np.frombuffer(header, np.uint8)
+    voxels = body[OFFSET:].view(dtype).reshape(data.shape[::-1])
+    for at in range(data.shape[1]):
+        part = data[:, at].T
+        if data.dtype.kind == "f":
+            part = np.rint(part if slope == 1.0 else part / slope)
+        voxels[:, at] = part
+    return body
