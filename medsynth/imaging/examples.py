@@ -79,7 +79,7 @@ class Example:
 def measure_style(scans: np.ndarray, labels: LabelMap, key: Key) -> np.ndarray:
     """The style `(2, T, S)` of normalised scans `(T, I, J, K)` with that label map."""
     return style.measure(
-        _samples(scans, _indices(labels), key), len(labels.scheme.labels), len(scans)
+        _samples(scans, structure_indices(labels), key), len(labels.scheme.labels), len(scans)
     )
 
 
@@ -191,7 +191,7 @@ def _prepare_one(
     mask = labels.data > 0 if kind == "brain" else brain_mask(volume.data)
     scans = normalise(volume.data, mask)
     box = bounding_box(mask, MARGIN)
-    scans, indices = scans[(slice(None), *box)], _indices(labels)[box]
+    scans, indices = scans[(slice(None), *box)], structure_indices(labels)[box]
     samples = _samples(scans, indices, Key(0, (case.name,)))
     points = np.argwhere(labels.scheme.mask(labels.data[box], "WT"))
     points = points[_some(len(points), Key(0, (case.name, "tumour")))]
@@ -216,7 +216,7 @@ def _shifted(affine: np.ndarray, box: tuple[slice, slice, slice]) -> np.ndarray:
     return result
 
 
-def _indices(labels: LabelMap) -> np.ndarray:
+def structure_indices(labels: LabelMap) -> np.ndarray:
     """Integers of a scheme as indices of its structures."""
     table = np.zeros(256, np.uint8)
     table[list(labels.scheme.values)] = np.arange(len(labels.scheme.labels))

@@ -22,8 +22,9 @@ def fold(x: Tensor) -> Tensor:
     Source: space-to-depth, Shi et al., CVPR 2016 (arXiv 1609.05158), in three dimensions.
     """
     b, c, i, j, k = x.shape
-    x = x.reshape(b, c, i // 2, 2, j // 2, 2, k // 2, 2)
-    return x.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, c * 8, i // 2, j // 2, k // 2)
+    x = x.permute(0, 2, 3, 4, 1).reshape(b, i // 2, 2, j // 2, 2, k // 2, 2, c)
+    x = x.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, i // 2, j // 2, k // 2, 8 * c)
+    return x.permute(0, 4, 1, 2, 3)
 
 
 def unfold(x: Tensor) -> Tensor:
@@ -37,7 +38,8 @@ def unfold(x: Tensor) -> Tensor:
 def halve(x: Tensor) -> Tensor:
     """Mean over blocks of 2×2×2 (a reshape, because `avg_pool3d` has no bf16 kernel on CPUs)."""
     b, c, i, j, k = x.shape
-    return x.reshape(b, c, i // 2, 2, j // 2, 2, k // 2, 2).mean((3, 5, 7))
+    x = x.permute(0, 2, 3, 4, 1).reshape(b, i // 2, 2, j // 2, 2, k // 2, 2, c)
+    return x.mean((2, 4, 6)).permute(0, 4, 1, 2, 3)
 
 
 def double(x: Tensor) -> Tensor:
@@ -82,11 +84,12 @@ class Modulation(nn.Module):
             table = table + self.of_style(style).view_as(table)
         gain, shift = table.to(x.dtype).chunk(2, -1)
         if condition is None:
-            gain, shift = gain[:, :, None, None], shift[:, :, None, None]
+            x = torch.addcmul(shift[:, :, None, None], x, gain[:, :, None, None])
         else:
             at = condition.permute(0, 2, 3, 4, 1).flatten(1, 3).to(x.dtype)
-            gain, shift = torch.bmm(at, gain).view_as(x), torch.bmm(at, shift).view_as(x)
-        return torch.addcmul(shift, x, gain).permute(0, 4, 1, 2, 3)
+            scaled = torch.bmm(at, gain) * x.flatten(1, 3)
+            x = torch.baddbmm(scaled, at, shift).view_as(x)
+        return x.permute(0, 4, 1, 2, 3)
 
 
 class Block(nn.Module):
@@ -160,7 +163,7 @@ class FoldedUNet(nn.Module):
     ) -> Tensor:
         """`(B, inputs, I, J, K)` → `(B, outputs, I, J, K)`."""
         at = _pyramid(condition, len(self.down) + 2)
-        h = _active(self.enter(fold(x).contiguous(memory_format=torch.channels_last_3d)))
+        h = _active(self.enter(fold(x)))
         skips = []
         for down, encode in zip(self.down, self.encode, strict=True):
             skips.append(h)

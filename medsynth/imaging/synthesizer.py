@@ -19,7 +19,7 @@ from medsynth.core.labels import BRAIN, LabelScheme, scheme
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap, Volume, bounding_box
 from medsynth.errors import LabelError, ModelError, UsageError
-from medsynth.imaging.examples import measure_style
+from medsynth.imaging.examples import measure_style, structure_indices
 from medsynth.imaging.generator import Generator, GeneratorSpec, make_generator
 from medsynth.imaging.intensity import UNITS, brain_mask, normalise
 from medsynth.imaging.style import StylePrior
@@ -86,10 +86,10 @@ class Synthesizer:
             )
         _check_labels(labels)
         box = bounding_box(labels.data > 0)
-        onehot = torch.from_numpy(labels.scheme.encode(labels.data[box]))[None]
+        names = torch.from_numpy(structure_indices(labels)[box]).int()[None]
         if self.prior is not None:
             style = self.prior.draw(key.fold("style")) if style is None else self.prior.fill(style)
-        out = self._run(onehot, key, style)
+        out = self._run(names, key, style)
         data = np.zeros((len(self.spec.target), *labels.shape), np.float32)
         data[(slice(None), *box)] = (out.float() * UNITS).cpu().numpy()
         return Volume(data, labels.affine, self.spec.target, labels.source)
@@ -137,14 +137,18 @@ class Synthesizer:
         return LabelMap(data, scans.affine, self.target_scheme, scans.source)
 
     def _run(self, source: Tensor, key: Key, style: np.ndarray | None) -> Tensor:
-        """`(1, S, I, J, K)` of any size → `(T, I, J, K)`; pads to the stride and crops again."""
+        """Scans `(1, S, I, J, K)` or structure indices `(1, I, J, K)` → `(T, I, J, K)`.
+
+        Pads to the stride and crops again.
+        """
         first = next(self.generator.parameters())
         device, dtype, stride = first.device, first.dtype, self.spec.stride
-        shape = source.shape[2:]
+        shape = source.shape[-3:]
         padding = [n for size in reversed(shape) for n in (0, -size % stride)]
-        source = nn.functional.pad(source, padding)
-        if self.spec.labels_in and any(padding):
-            source[:, 0] = 1 - source[:, 1:].sum(1)
+        source = nn.functional.pad(source, padding)  # with 0: background
+        if self.spec.labels_in:
+            onehot = torch.eye(len(self.spec.source), dtype=dtype)
+            source = nn.functional.embedding(source, onehot).permute(0, 4, 1, 2, 3)
         noise = torch.from_numpy(
             key.fold("noise").numpy().standard_normal(source.shape[2:], np.float32)
         )[None, None]
