@@ -70,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MedsynthError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:  # a full disk, a folder without permission
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130

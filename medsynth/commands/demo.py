@@ -1,5 +1,6 @@
 """`medsynth demo`: the main job end to end on phantoms, without data and without a GPU."""
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -134,12 +135,15 @@ class Demo:
         from medsynth.generation.pool import generate
         from medsynth.imaging.synthesizer import own_style
         from medsynth.io.nifti import read_labels, read_volume
+        from medsynth.io.sidecar import read_json
 
         parent = self._shown()
         made = [Case(cases.stem(path), parent, {}, None, path) for path in self._edited()]
         jobs = plan(Cohort("brats2023", tuple(made)), 1, self.seed)
         style = own_style(self._own_scans(parent), read_labels(self._brain(parent), BRAIN))
         folder = self.out / "synthetic"
+        if any(read_json(p).get("model") != model.fingerprint for p in folder.glob("*/*.json")):
+            shutil.rmtree(folder)  # made before training went on
         for _, error in console.progress(
             generate(model, jobs, folder, style=style), len(jobs), "generate", "scan"
         ):

@@ -51,7 +51,7 @@ class Phantom:
         todo = [
             (self.out, index, index < sick, self.spacing_mm, self.seed)
             for index in range(self.cases)
-            if not cases.is_done(self.out, case_name(index))
+            if not cases.is_done(self.out, case_name(index), self._made_from(index))
         ]
         for _ in console.progress(self._make(todo), len(todo), "phantoms"):
             pass
@@ -64,6 +64,11 @@ class Phantom:
         if self.json:
             console.answer({"cohort": self.out / "cohort.json", "cases": len(cohort)})
         return 0
+
+    def _made_from(self, index: int) -> dict[str, Any]:
+        return {"made_by": "phantom", "seed": self.seed, "index": index,
+                "spacing_mm": self.spacing_mm,
+                "healthy": index >= self.cases - self.healthy}  # fmt: skip
 
     def _make(self, todo: list[tuple[Path, int, bool, float, int]]) -> Iterator[None]:
         if self.workers <= 1 or len(todo) <= 1:
@@ -91,6 +96,8 @@ def _one(job: tuple[Path, int, bool, float, int]) -> None:
         "made_by": "phantom",
         "seed": seed,
         "index": index,
+        "spacing_mm": spacing_mm,
+        "healthy": not tumour,
         "parameters": phantom.parameters,
     }
     write_case(

@@ -13,14 +13,36 @@ from medsynth import __version__
 from medsynth.core.cohort import Case, Cohort
 from medsynth.core.labels import BRATS2023, BRATS2024
 from medsynth.core.volume import LabelMap, Volume
+from medsynth.errors import DataError
 from medsynth.io import cohort as cohorts
 from medsynth.io.nifti import write_labels, write_scan
 from medsynth.io.sidecar import read_json, write_json
 
 
-def is_done(folder: Path, name: str) -> bool:
-    """Whether a complete case stands there."""
-    return (folder / name / f"{name}.json").exists()
+def is_done(folder: Path, name: str, made_from: Mapping[str, Any]) -> bool:
+    """Whether a complete case stands there.
+
+    Args:
+        folder: `OUT`.
+        name: Case name.
+        made_from: What its sidecar must say, for example model and seed.
+
+    Raises:
+        DataError: A case of that name stands there that was made from something else.
+    """
+    path = folder / name / f"{name}.json"
+    if not path.exists():
+        return False
+    there = read_json(path)
+    other = [key for key, value in made_from.items() if there.get(key) != value]
+    if other:
+        raise DataError(
+            f"a case made with the same {', '.join(other)}, or none",
+            "one made with another",
+            path,
+            "Choose another output folder, or remove this case.",
+        )
+    return True
 
 
 def write_case(

@@ -36,13 +36,22 @@ def generate(
         writers: Threads that compress and write.
         style: One style for all scans, `(2, T, S)`; None draws one per scan.
 
+    Raises:
+        DataError: A case stands there that another model, seed or label map made.
+
     Yields:
         Each job when its case is complete, or has failed, with the reason.
     """
     waiting: deque[tuple[Job, Future[None]]] = deque()
     with ThreadPoolExecutor(writers) as pool:
         for job in jobs:
-            if cases.is_done(folder, job.name):
+            try:
+                provenance = _provenance(synthesizer, job)
+            except DataError as error:
+                failures.note(folder, job.name, error)
+                yield job, error
+                continue
+            if cases.is_done(folder, job.name, provenance):
                 yield job, None
                 continue
             try:
@@ -61,7 +70,7 @@ def generate(
                         job.name,
                         scans,
                         labels,
-                        _provenance(synthesizer, job),
+                        provenance,
                         subject=job.subject,
                     ),
                 )

@@ -54,6 +54,17 @@ def test_a_second_run_does_only_what_is_missing(
     assert redone == {gone.parent.name}
 
 
+def test_a_case_made_otherwise_is_not_taken_for_done(
+    trained: Path, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _generate(trained, phantoms, tmp_path) == 0
+    before = _bytes(tmp_path)
+    assert _generate(trained, phantoms, tmp_path, "--seed", "1") == 1
+    assert "same seed" in capsys.readouterr().err
+    assert main(["phantom", str(tmp_path), "--cases", "4", "--spacing-mm", "4"]) == 1
+    assert _bytes(tmp_path) == before
+
+
 def test_grid_labels_and_provenance(trained: Path, phantoms: Path, tmp_path: Path) -> None:
     parent = next(phantoms.glob("*-00000-000/*-brain.nii.gz"))
     edited = tmp_path / "edited.nii.gz"
