@@ -51,7 +51,7 @@ class Demo:
 
     out: Path = Path("demo")
     seed: int = 0
-    steps: int = 400
+    steps: int = 340
     json: bool = False
 
     def run(self) -> int:
@@ -275,6 +275,6 @@ def add(verbs: Any) -> None:
     )
     p.add_argument("--out", type=Path, default=Path("demo"))
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--steps", type=int, default=400, help="training steps (default 400)")
+    p.add_argument("--steps", type=int, default=340, help="training steps (default 340)")
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
     p.set_defaults(make=lambda a: Demo(a.out, a.seed, a.steps, a.json))

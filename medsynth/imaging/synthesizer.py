@@ -22,7 +22,7 @@ from medsynth.errors import LabelError, ModelError, UsageError
 from medsynth.imaging.examples import measure_style, structure_indices
 from medsynth.imaging.generator import Generator, GeneratorSpec, make_generator
 from medsynth.imaging.intensity import UNITS, brain_mask, normalise
-from medsynth.imaging.style import StylePrior
+from medsynth.imaging.style import MIN_VOXELS, StylePrior
 from medsynth.training.memory import keep_freed_memory
 from medsynth.training.precision import Precision, choose_precision
 from medsynth.training.weights import load_model, save_model
@@ -69,7 +69,8 @@ class Synthesizer:
         Args:
             labels: Tissue and tumour in the *brain* scheme, any grid.
             key: Style and noise; the same key gives the same scan.
-            style: `(2, T, S)` to use instead of a drawn one; NaN entries are filled in.
+            style: `(2, T, S)` to meet instead of a drawn one; NaN entries are filled in. Takes
+                two passes.
 
         Returns:
             float32 `(T, I, J, K)` on the grid of `labels`: 1,000 is the 99.5th percentile of a
@@ -88,11 +89,29 @@ class Synthesizer:
         box = bounding_box(labels.data > 0)
         names = torch.from_numpy(structure_indices(labels)[box]).int()[None]
         if self.prior is not None:
-            style = self.prior.draw(key.fold("style")) if style is None else self.prior.fill(style)
+            if style is None:
+                style = self.prior.draw(key.fold("style"))
+            else:
+                style = self._calibrated(names, key, self.prior.fill(style))
         out = self._run(names, key, style)
         data = np.zeros((len(self.spec.target), *labels.shape), np.float32)
         data[(slice(None), *box)] = (out.float() * UNITS).cpu().numpy()
         return Volume(data, labels.affine, self.spec.target, labels.source)
+
+    def _calibrated(self, names: Tensor, key: Key, style: np.ndarray) -> np.ndarray:
+        """The style to ask for in order to get this one.
+
+        Partial volume pulls the mean of a thin structure towards its neighbours; one trial pass
+        shows by how much, and the paint is mixed stronger by that.
+        """
+        out = self._run(names, key, style).float().cpu()
+        asked = style.copy()
+        for index in torch.unique(names[names > 0]).tolist():
+            where = names[0] == index
+            if int(where.sum()) >= MIN_VOXELS:
+                asked[0, :, index] += style[0, :, index] - out[:, where].mean(1).numpy()
+        asked[0] = np.clip(asked[0], 0, 2)
+        return asked
 
     def segment(self, scans: Volume, among: Sequence[str] | None = None) -> LabelMap:
         """Make a label map for scans.
