@@ -20,6 +20,7 @@ from medsynth.commands import (
     train,
 )
 from medsynth.errors import MedsynthError
+from medsynth.training.memory import keep_freed_memory
 
 VERBS = (demo, phantom, index, check, tissue, edit, train, generate, show)
 
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
+        keep_freed_memory()
         return int(parsed.make(parsed).run())
     except MedsynthError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
