@@ -5,25 +5,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medsynth.core.paths import write_text
 from medsynth.errors import DataError
+from medsynth.io.files import reading, writing
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write sorted, indented JSON; the same content gives the same bytes."""
-    write_text(path, json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    """Write sorted, indented JSON; the same content gives the same bytes.
+
+    Raises:
+        DataError: The disk is full, or the folder cannot be written to.
+    """
+    text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    with writing(path, overwrite=True) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        DataError: Missing or not a JSON object.
+        DataError: Missing, not to be read, or not a JSON object.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError("a JSON file", "none", path) from error
+        with reading(path) as stream:
+            data = json.loads(stream.read().decode("utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError("JSON", str(error), path) from error
     if not isinstance(data, dict):
