@@ -23,7 +23,8 @@ class Source:
         affine: Its voxel-to-RAS+-mm matrix `(4, 4)`, float64, to the last bit.
         axes: For each axis of the file, the RAS+ axis it runs along (0, 1, 2).
         flips: For each axis of the file, 1 when it runs along that axis, −1 against it.
-        code: NIfTI transform code of the affine (1 scanner, 2 aligned, 3 Talairach, 4 MNI).
+        code: NIfTI transform code of the affine (0 unknown: orientation and origin are a guess,
+            1 scanner, 2 aligned, 3 Talairach, 4 MNI).
     """
 
     affine: np.ndarray

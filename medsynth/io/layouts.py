@@ -6,6 +6,7 @@ Incomplete cases are listed too, so that `medsynth check` can name what they lac
 
 import re
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -34,29 +35,32 @@ SYNONYMS: Mapping[str, str] = {
 """What people call the four scans, lower case, to the canonical names."""
 
 STRUCTURE_NAMES: Mapping[str, str] = {
+    "ed": "ED",
     "edema": "ED",
     "oedema": "ED",
     "peritumoral edema": "ED",
+    "peritumoral oedema": "ED",
     "snfh": "ED",
-    "whole tumor": "WT",
-    "whole_tumor": "WT",
-    "necrosis": "NCR",
     "ncr": "NCR",
     "netc": "NCR",
-    "non-enhancing tumor": "NCR",
-    "non-enhancing_tumor": "NCR",
+    "necrosis": "NCR",
     "necrotic": "NCR",
+    "necrotic core": "NCR",
     "non enhancing": "NCR",
-    "enhancing tumor": "ET",
-    "enhancing tumour": "ET",
+    "non enhancing tumor": "NCR",
+    "non enhancing tumour": "NCR",
     "et": "ET",
     "enhancing": "ET",
-    "enhancing_tumor": "ET",
-    "ed": "ED",
+    "enhancing tumor": "ET",
+    "enhancing tumour": "ET",
     "rc": "RC",
     "resection cavity": "RC",
+    "whole tumor": "WT",
+    "whole tumour": "WT",
+    "tumor core": "TC",
+    "tumour core": "TC",
 }
-"""Names of structures in `dataset.json`, lower case, to abbreviations."""
+"""Names in `dataset.json`, lower case, spaces for hyphens, to structures and regions."""
 
 NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 
@@ -107,16 +111,14 @@ def find(
 def _brats(folder: Path, scheme: str) -> list[Case]:
     """`<case>/<case>[_-]<suffix>.nii[.gz]`, at any depth (HGG/, LGG/, our own outputs)."""
     cases = []
-    places = {path.parent for path in folder.rglob("*.nii*") if NIFTI.search(path.name)}
+    places = {path.parent for path in folder.rglob("*.nii*") if _is_nifti(path)}
     for place in sorted(places):
-        if place.name.startswith("."):
-            continue
         images: dict[str, Path] = {}
         label = brain = None
         for path in sorted(place.iterdir()):
-            stem = NIFTI.sub("", path.name)
-            if stem == path.name or path.name.startswith("."):
+            if not _is_nifti(path):
                 continue
+            stem = NIFTI.sub("", path.name)
             suffix = (
                 stem[len(place.name) :].lstrip("_-.").lower()
                 if stem.startswith(place.name)
@@ -128,14 +130,29 @@ def _brats(folder: Path, scheme: str) -> list[Case]:
                 brain = path
             elif suffix is not None and suffix in SYNONYMS:
                 images.setdefault(SYNONYMS[suffix], path)
-        if images or brain:
-            cases.append(Case(place.name, _subject(place.name), _ordered(images), label, brain))
+        if images or label or brain:
+            sidecar = place / f"{place.name}.json"
+            subject = _noted_subject(sidecar) or _subject(place.name)
+            cases.append(Case(place.name, subject, _ordered(images), label, brain))
     return cases
 
 
+def _noted_subject(sidecar: Path) -> str | None:
+    """The person behind a case that medsynth made, as its sidecar says."""
+    data = read_json(sidecar) if sidecar.exists() else {}
+    return data.get("subject") if data.get("schema") == "medsynth-case/1" else None
+
+
+def _is_nifti(path: Path) -> bool:
+    """Whether it is a file with such a name; `._x.nii.gz` is a leftover of macOS."""
+    return bool(NIFTI.search(path.name)) and not path.name.startswith(".") and path.is_file()
+
+
 def _subject(case: str) -> str:
-    """`BraTS-GLI-00042-001` is the second time-point of `BraTS-GLI-00042`."""
-    match = re.fullmatch(r"(BraTS-[A-Za-z]+-\d+)-\d+(-s\d+)?", case)
+    """`BraTS-GLI-00042-001` and `Brats18_TCIA02_135_2` are time-points of one person each."""
+    match = re.fullmatch(r"(BraTS-[A-Za-z]+-\d+)-\d+(?:-s\d+)?", case) or re.fullmatch(
+        r"(Brats1[5-9]_\w+_\w+)_\d+", case, re.IGNORECASE
+    )
     return match[1] if match else case
 
 
@@ -144,31 +161,28 @@ def _decathlon(folder: Path, scheme: str) -> list[Case]:
     listing = _listing(folder)
     if "modality" not in listing or "training" not in listing:
         return []
-    of = [
-        _modality(str(name), folder)
-        for _, name in sorted(listing["modality"].items(), key=lambda kv: int(kv[0]))
-    ]
-    _same_structures(
-        {str(v): int(k) for k, v in listing.get("labels", {}).items()},
-        scheme,
-        folder / "dataset.json",
-    )
-    cases = []
-    for item in listing["training"]:
-        image = folder / item["image"]
-        name = NIFTI.sub("", image.name)
-        images = {m: image for m in of}
-        cases.append(
-            Case(
-                name,
-                name,
-                images,
-                folder / item["label"],
-                None,
-                {m: index for index, m in enumerate(of)},
-            )
+    path = folder / "dataset.json"
+    try:
+        numbered = sorted((int(k), str(v)) for k, v in listing["modality"].items())
+        labels = {str(name): {int(value)} for value, name in listing.get("labels", {}).items()}
+        items = [(folder / item["image"], item.get("label")) for item in listing["training"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        todo = "modality and labels map numbers to names, training lists {image, label}."
+        raise DataError("a dataset.json of the Decathlon", repr(error), path, todo) from error
+    of = [_modality(name, path) for _, name in numbered]
+    _same_structures(labels, scheme, path)
+    channel = {modality: index for index, modality in enumerate(of)}
+    return [
+        Case(
+            name := NIFTI.sub("", image.name),
+            name,
+            _ordered({modality: image for modality in of}),
+            None if label is None else folder / label,
+            None,
+            channel,
         )
-    return cases
+        for image, label in items
+    ]
 
 
 def _nnunet(folder: Path, scheme: str) -> list[Case]:
@@ -176,14 +190,25 @@ def _nnunet(folder: Path, scheme: str) -> list[Case]:
     listing = _listing(folder)
     if "channel_names" not in listing:
         return []
-    of = {int(k): _modality(str(v), folder) for k, v in listing["channel_names"].items()}
-    plain = {str(k): v for k, v in listing.get("labels", {}).items() if isinstance(v, int)}
-    _same_structures(plain, scheme, folder / "dataset.json")
-    ending = listing.get("file_ending", ".nii.gz")
+    path = folder / "dataset.json"
+    try:
+        of = {int(k): _modality(str(v), path) for k, v in listing["channel_names"].items()}
+        labels_of = {
+            str(name): {value} if isinstance(value, int) else {int(v) for v in value}
+            for name, value in listing.get("labels", {}).items()
+        }
+    except (TypeError, ValueError, AttributeError) as error:
+        todo = "channel_names map numbers to names, labels names to numbers."
+        raise DataError("a dataset.json of nnU-Net v2", repr(error), path, todo) from error
+    _same_structures(labels_of, scheme, path)
+    ending = str(listing.get("file_ending", ".nii.gz"))
     found: dict[str, dict[str, Path]] = {}
+    for label in sorted((folder / "labelsTr").glob(f"*{ending}")):
+        if _is_nifti(label):
+            found[label.name.removesuffix(ending)] = {}
     for path in sorted((folder / "imagesTr").glob(f"*{ending}")):
         name, _, channel = path.name.removesuffix(ending).rpartition("_")
-        if channel.isdigit() and int(channel) in of:
+        if _is_nifti(path) and channel.isdigit() and int(channel) in of:
             found.setdefault(name, {})[of[int(channel)]] = path
     labels = {name: folder / "labelsTr" / f"{name}{ending}" for name in found}
     return [
@@ -195,27 +220,41 @@ def _nnunet(folder: Path, scheme: str) -> list[Case]:
 
 
 def _bids(folder: Path, scheme: str) -> list[Case]:
-    """`sub-X[/ses-Y]/anat/*.nii.gz`, raw or derivative."""
-    cases: dict[str, tuple[str, dict[str, Path], list[Path]]] = {}
-    for path in sorted(folder.glob("sub-*/**/*.nii*")):
-        stem = NIFTI.sub("", path.name)
-        entities = dict(part.split("-", 1) for part in stem.split("_") if "-" in part)
-        suffix = stem.rsplit("_", 1)[-1]
-        if "sub" not in entities:
+    """`sub-X[/ses-Y]/anat/*.nii.gz`, raw or derivative.
+
+    A `dseg` that says tumour or lesion is preferred to one that does not (tissue, mostly).
+    """
+    found: dict[tuple[str, str], dict[str, Path]] = {}
+    for path in sorted(folder.glob("sub-*/**/*.nii*"), key=_plainness):
+        *parts, suffix = NIFTI.sub("", path.name).split("_")
+        entities = dict(part.split("-", 1) for part in parts if "-" in part)
+        if "sub" not in entities or not _is_nifti(path):
             continue
-        name = f"sub-{entities['sub']}" + (f"_ses-{entities['ses']}" if "ses" in entities else "")
-        _, images, masks = cases.setdefault(name, (f"sub-{entities['sub']}", {}, []))
-        if suffix in ("dseg", "mask"):
-            if suffix == "dseg":
-                masks.append(path)
-        elif suffix.lower() in SYNONYMS:
-            modality = SYNONYMS[suffix.lower()]
-            images["t1c" if modality == "t1n" and "ce" in entities else modality] = path
+        subject = f"sub-{entities['sub']}"
+        name = f"{subject}_ses-{entities['ses']}" if "ses" in entities else subject
+        files = found.setdefault((name, subject), {})
+        modality = SYNONYMS.get(suffix.lower())
+        if modality is not None:
+            enhanced = modality == "t1n" and "ce" in entities
+            files.setdefault("t1c" if enhanced else modality, path)
+        elif suffix == "dseg":
+            tumour = re.search("tumou?r|lesion", path.name, re.IGNORECASE)
+            files.setdefault("tumour" if tumour else "dseg", path)
     return [
-        Case(name, subject, _ordered(images), masks[0] if masks else None)
-        for name, (subject, images, masks) in cases.items()
-        if images
+        Case(
+            name,
+            subject,
+            _ordered({k: v for k, v in files.items() if k not in ("tumour", "dseg")}),
+            files.get("tumour", files.get("dseg")),
+        )
+        for (name, subject), files in sorted(found.items())
+        if files
     ]
+
+
+def _plainness(path: Path) -> tuple[int, str]:
+    """Of two scans of one kind, the one with fewer entities (no `run-2`) comes first."""
+    return path.name.count("_"), path.as_posix()
 
 
 def _patterned(folder: Path, scheme: str, pattern: str, names: Mapping[str, str]) -> Cohort:
@@ -231,11 +270,12 @@ def _patterned(folder: Path, scheme: str, pattern: str, names: Mapping[str, str]
         escaped = re.escape("{" + field + "}")
         expression = expression.replace(escaped, f"(?P<{field}>[^/]+?)", 1)
         expression = expression.replace(escaped, f"(?P={field})")
-    known = {k.lower(): v for k, v in {**SYNONYMS, "seg": "seg", "brain": "brain", **names}.items()}
+    known = {**SYNONYMS, "seg": "seg", "brain": "brain"}
+    known |= {theirs.lower(): known.get(ours.lower(), ours) for theirs, ours in names.items()}
     found: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.rglob("*")):
         match = re.fullmatch(expression, path.relative_to(folder).as_posix())
-        if match and match["modality"].lower() in known:
+        if match and match["modality"].lower() in known and _is_nifti(path):
             found.setdefault(match["case"], {})[known[match["modality"].lower()]] = path
     if not found:
         raise DataError(
@@ -264,27 +304,35 @@ def _listing(folder: Path) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
 
-def _modality(name: str, folder: Path) -> str:
+def _modality(name: str, path: Path) -> str:
     try:
         return SYNONYMS[name.lower().replace(" ", "").replace("_", "")]
     except KeyError:
-        raise DataError(
-            f"modalities such as {', '.join(SYNONYMS)}", repr(name), folder / "dataset.json"
-        ) from None
+        raise DataError(f"modalities such as {', '.join(SYNONYMS)}", repr(name), path) from None
 
 
-def _same_structures(labels: Mapping[str, int], scheme: str, where: Path) -> None:
-    """Refuse a scheme that contradicts what a data set says about its integers."""
+def _same_structures(labels: Mapping[str, AbstractSet[int]], scheme: str, where: Path) -> None:
+    """Refuse a scheme that contradicts what a data set says about its integers.
+
+    Names that are not known are let pass: `medsynth check` compares the integers in the files.
+    """
     of = scheme_of(scheme)
-    for name, value in labels.items():
-        short = STRUCTURE_NAMES.get(name.lower())
-        if short in of.abbreviations and of.value(str(short)) != value:
+    for name, values in labels.items():
+        short = STRUCTURE_NAMES.get(re.sub(r"[\s_-]+", " ", name.lower()))
+        if short is None or short not in of:
+            continue
+        expected = {of.value(member) for member in of.members(short)}
+        if expected != values:
             raise LabelError(
-                f"{name} as {of.value(str(short))}, as in scheme {scheme!r}",
-                str(value),
+                f"{name} as {_listed(expected)}, as in scheme {scheme!r}",
+                _listed(values),
                 where,
                 "Pass the scheme of this data set: decathlon and nnunet-brats21 have 1 = oedema.",
             )
+
+
+def _listed(values: AbstractSet[int]) -> str:
+    return ", ".join(map(str, sorted(values)))
 
 
 def _ordered(images: Mapping[str, Path]) -> dict[str, Path]:

@@ -43,10 +43,8 @@ HEAD = 540
 TOLERANCE_MM = 1e-2
 """Largest distance of corresponding voxels of scans that count as co-registered."""
 
-UNKNOWN_SIDES = (
-    "neither sform nor qform is set, so left and right are a guess (the first axis is taken to "
-    "run to the left, as nibabel does). Set the sform, for example from the scan it was made of."
-)
+UNKNOWN_SIDES = "neither, so that left and right are a guess (nibabel's: the first axis runs left)"
+SET_SIDES = "Set the sform, for example from the scan that the file was made of."
 
 
 @dataclass(frozen=True, eq=False)
@@ -334,7 +332,10 @@ def _slices(target: np.ndarray, data: np.ndarray) -> Iterator[tuple[np.ndarray, 
 
 def _warn_of_unknown_sides(header: Header, path: Path) -> None:
     if header.source.code == 0:
-        warnings.warn(f"{path}: {UNKNOWN_SIDES}", UserWarning, stacklevel=3)
+        text = (
+            f"expected a header with sform or qform, found {UNKNOWN_SIDES} in {path}. {SET_SIDES}"
+        )
+        warnings.warn(text, UserWarning, stacklevel=3)
 
 
 def _ras_affine(header: Header) -> np.ndarray:
