@@ -81,7 +81,8 @@ def fill(stream: IO[bytes], count: int, path: Path, start: bytes = b"") -> np.nd
         DataError: There are fewer.
     """
     if count > MOST_PER_BYTE * path.stat().st_size:
-        raise DataError(f"{count:,} bytes of voxels", "a file too small for them", path, DAMAGED)
+        found = "a file too small to hold them: it is truncated"
+        raise DataError(f"{count:,} bytes of voxels", found, path, DAMAGED)
     buffer = np.empty(len(start) + count, np.uint8)
     buffer[: len(start)] = np.frombuffer(start, np.uint8)
     view, at = buffer.data[len(start) :], 0
