@@ -100,7 +100,8 @@ class Demo:
 
         if len(self._edited()) == len(ROWS):
             return
-        onto = read_labels(self._brain(case_name(CASES - 1)), BRAIN)
+        healthy = self._brain(case_name(CASES - 1))
+        onto = read_labels(healthy, BRAIN)
         recipes = [Recipe(tuple(parse_step(text) for text in steps)) for _, steps in ROWS]
         maps = {name: read_labels(self._brain(name), BRAIN) for name in _held_out()}
         failure: EditError | None = None
@@ -120,7 +121,8 @@ class Demo:
                     self.out / "edited" / f"{name}-{index}-brain.nii.gz",
                     edited.labels,
                     edited.record,
-                    self._brain(name),
+                    (self._brain(name), *([healthy] if "implant" in ROWS[index][1] else [])),
+                    subject=name,
                     overwrite=True,
                 )
             return

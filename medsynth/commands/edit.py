@@ -103,7 +103,7 @@ class Edit:
             else self.out / cases.stem(self.source) / f"{cases.stem(self.source)}-brain.nii.gz"
         )
         sidecar = cases.write_edited(
-            path, edited.labels, edited.record, self.source, overwrite=self.overwrite
+            path, edited.labels, edited.record, self._origins(self.source), overwrite=self.overwrite
         )
         for step in edited.record:
             after = step["volumes_after_mm3"].get("WT", 0) / 1000
@@ -134,18 +134,23 @@ class Edit:
             try:
                 if case.brain is None and case.label is None:
                     raise DataError("a label map", "none", case.name)
-                if self.overwrite or not path.exists():
-                    labels = (
-                        read_labels(case.brain, BRAIN)
-                        if case.brain
-                        else read_labels(case.label or Path(), scheme(cohort.scheme))
-                    )
+                source = case.brain or case.label or Path()
+                asked = {
+                    "recipe": recipe.to_json(),
+                    "seed": self.seed,
+                    "origins": [cases.digest(file) for file in self._origins(source)],
+                }
+                if self.overwrite or not cases.is_edited(path, asked):
+                    of = BRAIN if case.brain else scheme(cohort.scheme)
+                    labels = read_labels(source, of)
                     edited = recipe.apply(labels, Key(self.seed, ("edit", case.name, index)), onto)
                     cases.write_edited(
                         path,
                         edited.labels,
                         edited.record,
-                        case.brain or case.label or Path(),
+                        self._origins(source),
+                        subject=case.subject,
+                        asked=asked,
                         overwrite=True,
                     )
                 failures.forget(self.out, name)
@@ -161,6 +166,10 @@ class Edit:
                 {"cohort": self.out / "cohort.json", "made": len(made), "failed": failed}
             )
         return 1 if failed else 0
+
+    def _origins(self, source: Path) -> tuple[Path, ...]:
+        """The files that an edited map is made from."""
+        return (source, self.onto) if self.onto else (source,)
 
 
 def add(verbs: Any) -> None:

@@ -74,7 +74,7 @@ class Generate:
 def _cohort(source: Path) -> "Cohort":
     """A cohort from a label map, a folder of label maps, or a cohort file."""
     from medsynth.core.cohort import Case, Cohort
-    from medsynth.generation.cases import stem
+    from medsynth.generation.cases import sidecar_of, stem
     from medsynth.io import cohort as cohorts
 
     if not source.exists():
@@ -86,7 +86,8 @@ def _cohort(source: Path) -> "Cohort":
         files = sorted(source.rglob("*-brain.nii*")) or sorted(source.rglob("*.nii*"))
         if not files:
             raise UsageError("label maps (*-brain.nii.gz)", "none", source)
-    return Cohort("brats2023", tuple(Case(stem(f), stem(f), {}, None, f) for f in files))
+    made = [(stem(f), sidecar_of(f).get("subject", stem(f)), f) for f in files]
+    return Cohort("brats2023", tuple(Case(name, who, {}, None, f) for name, who, f in made))
 
 
 def add(verbs: Any) -> None:

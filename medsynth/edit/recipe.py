@@ -161,6 +161,19 @@ class Recipe:
             labels = after
         return Edited(labels, tuple(record))
 
+    def to_json(self) -> list[dict[str, Any]]:
+        """The steps as JSON has them: what was asked for, ranges not drawn."""
+        return [
+            {
+                "operation": step.operation,
+                "arguments": {
+                    k: list(v) if isinstance(v, tuple) else v for k, v in step.arguments.items()
+                },
+                "probability": step.probability,
+            }
+            for step in self.steps
+        ]
+
     @classmethod
     def from_record(cls, record: Sequence[Mapping[str, Any]]) -> "Recipe":
         """The recipe that replays a record."""

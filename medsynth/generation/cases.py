@@ -132,8 +132,10 @@ def write_edited(
     path: Path,
     labels: LabelMap,
     record: Sequence[Mapping[str, Any]],
-    parent: Path,
+    origins: Sequence[Path],
     *,
+    subject: str | None = None,
+    asked: Mapping[str, Any] | None = None,
     overwrite: bool,
 ) -> dict[str, Any]:
     """Write an edited label map and its sidecar `<case>.json`.
@@ -142,24 +144,57 @@ def write_edited(
         path: Where the label map goes.
         labels: The edited map.
         record: Steps as drawn; `edit.recipe.Recipe.from_record` replays them.
-        parent: File of the map that was edited.
+        origins: File of the map that was edited, then the brain that it was put on, if any.
+        subject: The person; None takes what the sidecar of the edited map says, or its name.
+        asked: What was asked for, by which a second run knows the map again.
         overwrite: Replace what is there.
 
     Returns:
         The sidecar.
     """
-    before = sidecar_of(parent)
+    parent, before = origins[0], sidecar_of(origins[0])
     data = {
         "schema": "medsynth-edit/1",
         "synthetic": True,
         "medsynth": __version__,
         "case": stem(path),
+        "subject": subject or before.get("subject", stem(parent)),
         "parent": {"label": parent.name, "sha256": digest(parent)},
+        "ancestors": sorted({sha for origin in origins for sha in lineage(origin)}),
         "edits": [*before.get("edits", []), *record],
+        "asked": dict(asked or {}),
     }
     write_labels(path, labels, overwrite=overwrite)
     write_json(path.with_name(f"{stem(path)}.json"), data)
     return data
+
+
+def is_edited(path: Path, asked: Mapping[str, Any]) -> bool:
+    """Whether an edited label map stands there.
+
+    Raises:
+        DataError: One stands there that was made from something else.
+    """
+    if not path.exists():
+        return False
+    there = sidecar_of(path).get("asked", {})
+    other = [key for key, value in asked.items() if there.get(key) != value]
+    if other:
+        raise DataError(
+            f"a label map edited with the same {', '.join(other)}, or none",
+            "one edited otherwise",
+            path,
+            "Choose another output folder, or pass --overwrite.",
+        )
+    return True
+
+
+def lineage(labels: Path) -> list[str]:
+    """SHA-256 of a label map and of all label maps that it was made from.
+
+    Whoever holds out a person compares these with the files of that person.
+    """
+    return sorted({digest(labels), *sidecar_of(labels).get("ancestors", [])})
 
 
 def sidecar_of(labels: Path) -> dict[str, Any]:

@@ -111,5 +111,6 @@ def _provenance(synthesizer: Synthesizer, job: Job) -> dict[str, Any]:
         "seed": job.key.seed,
         "scan": job.key.path[-1],
         "parent": {"case": job.parent, "label": labels.name, "sha256": cases.digest(labels)},
+        "ancestors": cases.lineage(labels),
         "edits": cases.sidecar_of(labels).get("edits", []),
     }

@@ -83,6 +83,42 @@ def test_grid_labels_and_provenance(trained: Path, phantoms: Path, tmp_path: Pat
     assert sidecar["parent"]["sha256"] == hashlib.sha256(edited.read_bytes()).hexdigest()
 
 
+def test_whoever_a_map_was_made_from_is_remembered(
+    trained: Path, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent = next(phantoms.glob("*-00000-000/*-brain.nii.gz"))
+    healthy = next(phantoms.glob("*-00003-000/*-brain.nii.gz"))
+    onto, again = tmp_path / "onto-brain.nii.gz", tmp_path / "again-brain.nii.gz"
+    assert main(["edit", str(parent), "-o", str(onto), "--onto", str(healthy)]) == 0
+    assert main(["edit", str(onto), "-o", str(again), "--op", "scale:1.1"]) == 0
+    assert _generate(trained, again, tmp_path / "out") == 0
+    sidecar = json.loads((tmp_path / "out" / "again" / "again.json").read_text())
+    files = (parent, healthy, onto, again)
+    assert set(sidecar["ancestors"]) == {hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+    assert sidecar["subject"] == parent.parent.name
+
+
+def test_an_edited_cohort_is_not_taken_for_done_when_the_recipe_changes(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort = tmp_path / "one" / "cohort.json"
+    listing = json.loads((phantoms / "cohort.json").read_text())
+    listing["training"] = [c for c in listing["training"] if c["case"].endswith("-00000-000")]
+    for case in listing["training"]:
+        for key in ("label", "brain"):
+            case[key] = str((phantoms / case[key]).resolve())
+        case["image"] = [str((phantoms / file).resolve()) for file in case["image"]]
+    listing["test"] = []
+    cohort.parent.mkdir()
+    cohort.write_text(json.dumps(listing))
+    out = ["edit", str(cohort), "-o", str(tmp_path / "edited"), "--op"]
+    assert main([*out, "mirror"]) == 0
+    assert main([*out, "mirror"]) == 0
+    assert main([*out, "scale:1.1"]) == 1
+    assert "same recipe" in capsys.readouterr().err
+    assert main([*out, "scale:1.1", "--overwrite"]) == 0
+
+
 def test_good_cases_are_done_and_bad_ones_named(
     trained: Path, phantoms: Path, tmp_path: Path
 ) -> None:
