@@ -122,7 +122,6 @@ class Demo:
                     edited.labels,
                     edited.record,
                     (self._brain(name), *([healthy] if "implant" in ROWS[index][1] else [])),
-                    subject=name,
                     overwrite=True,
                 )
             return
@@ -140,7 +139,10 @@ class Demo:
         from medsynth.io.sidecar import read_json
 
         parent = self._shown()
-        made = [Case(cases.stem(path), parent, {}, None, path) for path in self._edited()]
+        made = [
+            Case(cases.stem(path), cases.sidecar_of(path)["subject"], {}, None, path)
+            for path in self._edited()
+        ]
         jobs = plan(Cohort("brats2023", tuple(made)), 1, self.seed)
         style = own_style(self._own_scans(parent), read_labels(self._brain(parent), BRAIN))
         folder = self.out / "synthetic"

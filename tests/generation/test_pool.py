@@ -95,7 +95,7 @@ def test_whoever_a_map_was_made_from_is_remembered(
     sidecar = json.loads((tmp_path / "out" / "again" / "again.json").read_text())
     files = (parent, healthy, onto, again)
     assert set(sidecar["ancestors"]) == {hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
-    assert sidecar["subject"] == parent.parent.name
+    assert sidecar["subject"] == "BraTS-PHM-00000"
 
 
 def test_an_edited_cohort_is_not_taken_for_done_when_the_recipe_changes(
