@@ -1,0 +1,518 @@
+"""Do synthetic scans look like real ones, in figures that say what they can tell?
+
+Every figure compares two sets of cases. It is computed many times over: a random half of the real
+people against as many synthetic cases (the figure), against the other half of the real people
+(the floor), and against that other half made worse on purpose (the ceiling). All three see
+sets of the same size, because these figures depend on it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from medsynth.core.cohort import Cohort
+from medsynth.core.random import Key
+from medsynth.evaluation import features, heads
+from medsynth.evaluation.distances import MIN_CASES, frechet, mmd
+from medsynth.evaluation.heads import Head
+from medsynth.evaluation.records import (
+    BAD,
+    GOOD,
+    UNKNOWN,
+    Record,
+    Section,
+    Table,
+    Verdict,
+    listing,
+    number,
+    refused,
+)
+
+T = TypeVar("T")
+Shown = Callable[[Iterable[T], int, str], Iterator[T]]
+"""Passes items through and shows progress: items, how many, what."""
+
+NAME = "fidelity"
+SPLITS = 60
+MIN_PEOPLE = 4
+LARGEST = 20
+"""People a side at most; more splits, not larger ones, use the rest of a large cohort."""
+
+PAIRS = 30
+CONTRASTS = (("t1n", "WM", "GM"), ("t1c", "ET", "WM"), ("t2w", "CSF", "WM"), ("t2f", "ED", "WM"))
+"""Pairs of structures whose contrast a radiologist knows by heart."""
+
+LIMITS = (
+    "That features agree does not make the scans useful: see utility. "
+    "Nor does it make them private: copies of the real scans would score best of all.",
+    "A Fréchet distance depends on the features and on the number of cases: compare it with the "
+    "floor and the ceiling beside it, never with a figure from elsewhere.",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What is kept of a case.
+
+    Args:
+        name: Case name.
+        subject: The person.
+        features: `(C, N, F)`, slices of all channels.
+        style: `(2, C, S)` means and log-spreads of structures, or None without tissue labels.
+        spectrum: `(C, R)` log power by radius.
+        aligned: float16 `(C, 48, 56, 48)`.
+    """
+
+    name: str
+    subject: str
+    features: np.ndarray
+    style: np.ndarray | None
+    spectrum: np.ndarray
+    aligned: np.ndarray
+
+
+def summarise(head: Head, extract: features.Extract | None = None) -> Summary:
+    """Everything that the figures need of one case."""
+    tissue = head.labels is not None and heads.tissue_scheme(head.labels)
+    return Summary(
+        head.case.name,
+        head.case.subject,
+        features.of_head(head, extract),
+        head.style() if tissue else None,
+        np.stack([spectrum(scan) for scan in head.scans.data]),
+        head.aligned.astype(np.float16),
+    )
+
+
+def spectrum(scan: np.ndarray, bins: int = 24) -> np.ndarray:
+    """Log power of a scan by spatial frequency, 0 to half a cycle per voxel, `(bins,)`."""
+    power = np.abs(np.fft.rfftn(scan)) ** 2
+    axes = [np.fft.fftfreq(n) for n in scan.shape[:2]] + [np.fft.rfftfreq(scan.shape[2])]
+    radius = np.sqrt(sum(a**2 for a in np.meshgrid(*axes, indexing="ij", sparse=True)))
+    index = np.minimum((radius * 2 * bins).astype(int), bins)
+    total = np.bincount(index.reshape(-1), power.reshape(-1), bins + 1)[:bins]
+    count = np.bincount(index.reshape(-1), minlength=bins + 1)[:bins]
+    return np.log(total / np.maximum(count, 1) / scan.size + 1e-9)
+
+
+def measure(
+    real: Cohort,
+    synthetic: Cohort,
+    key: Key,
+    shown: Shown[Any],
+    *,
+    extract: features.Extract | None = None,
+    backbone: str = "radiomics-like, 15 a slice",
+) -> Section:
+    """All figures of fidelity.
+
+    Args:
+        real: Real cases, whichever the generator saw.
+        synthetic: Generated cases.
+        key: Splits, noise and pairs.
+        shown: Shows progress.
+        extract: Features of slices; None for the radiomics-like default.
+        backbone: How to call them.
+
+    Raises:
+        DataError: No common scans, or a case is broken.
+        GeometryError: Voxels of different size.
+    """
+    modalities = heads.common_modalities(real, synthetic)
+    own, bad = _real(real, modalities, key, shown, extract)
+    made, paired = _synthetic(synthetic, real, modalities, key, shown, extract)
+    records = [
+        *_frechet(own, made, bad, modalities, key),
+        *_mmd(own, made, key),
+        *_diversity(own, made, key),
+        *_structures(own, made, bad, modalities, key),
+        *_spectra(own, made, bad, modalities, key),
+        *_paired(paired, modalities),
+    ]
+    main = [r for r in records if "degradation" not in r.where]
+    tables = [
+        listing("Beside the floor (real against real) and the ceiling (made worse on purpose)",
+                main, ("modality", "structure"), 3),
+        _degradations(records),
+    ]  # fmt: skip
+    return Section(
+        NAME,
+        "Fidelity: do they look like real scans?",
+        (
+            f"{len(own)} real cases of {len({s.subject for s in own})} people and {len(made)} "
+            f"synthetic ones; scans {', '.join(modalities)}.",
+            f"Features: {backbone}; {features.SLICES} slices in each of three planes (2.5-D), "
+            "standardised by the real cases. "
+            f"Every figure is the mean over {SPLITS} random halves of the real people, with the "
+            "middle 95 % of the halves in brackets; figure, floor and ceiling see sets of the "
+            "same size. The ceiling is the other half blurred by 2 voxels; for structures, the "
+            "other half with label maps of somebody else. PSNR and SSIM compare a scan made from a "
+            "real case's own labels with that case; their floor is the real scan with 4 % noise, "
+            "their ceiling the real scan blurred. MS-SSIM is the mean over pairs of people: "
+            "diversity, low is not better than the real pairs' figure.",
+        ),
+        tuple(records),
+        tuple(tables),
+        tuple(_verdicts(main)),
+        LIMITS,
+    )
+
+
+Bad = dict[tuple[str, int], list[Summary]]
+
+
+def _real(
+    cohort: Cohort,
+    modalities: Sequence[str],
+    key: Key,
+    shown: Shown[Any],
+    extract: features.Extract | None,
+) -> tuple[list[Summary], Bad]:
+    """Summaries of real cases, and of some of them made worse."""
+    own: list[Summary] = []
+    bad: Bad = {}
+    previous: Head | None = None
+    for head in shown(heads.read_all(cohort, modalities), len(cohort), "measure real"):
+        own.append(summarise(head, extract))
+        if len(own) <= 2 * LARGEST:
+            for name, level, worse in heads.series(head, key):
+                bad.setdefault((name, level), []).append(summarise(worse, extract))
+            if previous is not None and previous.labels is not None and head.labels is not None:
+                mixed = heads.relabelled(head, previous)
+                bad.setdefault(("labels", 1), []).append(summarise(mixed, extract))
+        previous = head
+    return own, bad
+
+
+def _synthetic(
+    cohort: Cohort,
+    real: Cohort,
+    modalities: Sequence[str],
+    key: Key,
+    shown: Shown[Any],
+    extract: features.Extract | None,
+) -> tuple[list[Summary], list[np.ndarray]]:
+    """Summaries of synthetic cases; PSNR and SSIM of those made from a real case's own labels.
+
+    The pairs are `(3, 2, C)`: synthetic, real with a little noise, real blurred; PSNR and SSIM.
+    """
+    made, paired = [], []
+    first = heads.read(real.cases[0], real, modalities)
+    for head in shown(heads.read_all(cohort, modalities), len(cohort), "measure synthetic"):
+        heads.same_spacing(first, head)
+        made.append(summarise(head, extract))
+        parent = _parent(head, real)
+        if parent is not None:
+            twin = heads.read(parent, real, modalities)
+            if twin.scans.data.shape == head.scans.data.shape:
+                noisy = heads.noisy(twin, heads.NOISE[0], key.fold(head.case.name))
+                blurred = heads.blurred(twin, heads.BLUR[-1])
+                paired.append(np.stack([similarity(x, twin) for x in (head, noisy, blurred)]))
+    return made, paired
+
+
+def _parent(head: Head, real: Cohort) -> Any:
+    """The real case whose unedited label map a synthetic case was made from."""
+    story = heads.sidecar(head.case)
+    if not story or story.get("edits"):
+        return None
+    name = story.get("parent", {}).get("case")
+    return next((case for case in real if case.name == name), None)
+
+
+def similarity(one: Head, two: Head) -> np.ndarray:
+    """PSNR in dB and SSIM of two heads on one grid, inside the brain, `(2, C)`."""
+    from skimage.metrics import structural_similarity
+
+    psnr, ssim = [], []
+    for a, b in zip(one.scans.data, two.scans.data, strict=True):
+        error = float(np.mean((a - b)[two.mask] ** 2))
+        psnr.append(10 * np.log10(1 / max(error, 1e-12)))
+        full = structural_similarity(a, b, data_range=1.0, full=True)[1]
+        ssim.append(float(full[two.mask].mean()))
+    return np.array([psnr, ssim])
+
+
+def compare(
+    metric: str,
+    where: dict[str, str],
+    sets: tuple[Sequence[Summary], Sequence[Summary], Sequence[Summary]],
+    distance: Callable[[Sequence[Summary], Sequence[Summary]], float],
+    key: Key,
+) -> Record:
+    """One figure with floor and ceiling from random halves of the real people.
+
+    Args:
+        metric: Name of the figure.
+        where: What it is about.
+        sets: Real, synthetic, and real made worse (may be empty).
+        distance: The figure for two sets of cases.
+        key: Which halves; use the same for all figures.
+    """
+    real, made, bad = sets
+    people = sorted({s.subject for s in real})
+    if len(people) < MIN_PEOPLE or len(made) < 2:
+        return refused(
+            NAME, metric, f"needs {MIN_PEOPLE} real people and 2 synthetic cases", **where
+        )
+    size = min(len(people) // 2, len(made), LARGEST)
+    rng, values, floors, ceilings = key.numpy(), [], [], []
+    for _ in range(SPLITS):
+        order = rng.permutation(len(people))
+        half = [_one_of(real, people[i], rng) for i in order[:size]]
+        other = [_one_of(real, people[i], rng) for i in order[size : 2 * size]]
+        names = {s.name for s in half}
+        worse = [s for s in bad if s.name not in names][:size]
+        values.append(distance(half, [made[i] for i in rng.permutation(len(made))[:size]]))
+        floors.append(distance(half, other))
+        if len(worse) == size:
+            ceilings.append(distance(half, worse))
+    low, high = np.percentile(values, (2.5, 97.5))
+    return Record(
+        NAME,
+        metric,
+        where,
+        float(np.mean(values)),
+        float(low),
+        float(high),
+        float(np.mean(floors)),
+        float(np.mean(ceilings)) if ceilings else None,
+        len(made),
+    )
+
+
+def _one_of(cases: Sequence[Summary], subject: str, rng: np.random.Generator) -> Summary:
+    own = [case for case in cases if case.subject == subject]
+    return own[int(rng.integers(len(own)))]
+
+
+def _standard(real: Sequence[Summary]) -> tuple[np.ndarray, np.ndarray]:
+    rows = np.concatenate([s.features for s in real], 1)
+    return rows.mean(1, keepdims=True), np.maximum(rows.std(1, keepdims=True), 1e-9)
+
+
+def _frechet(
+    real: Sequence[Summary],
+    made: Sequence[Summary],
+    bad: Bad,
+    modalities: Sequence[str],
+    key: Key,
+) -> Iterator[Record]:
+    mean, sd = _standard(real)
+
+    def between(channels: Sequence[int]) -> Callable[[Sequence[Summary], Sequence[Summary]], float]:
+        def distance(one: Sequence[Summary], two: Sequence[Summary]) -> float:
+            sides = [
+                ((np.concatenate([s.features for s in side], 1) - mean) / sd) for side in (one, two)
+            ]
+            return float(np.mean([frechet(sides[0][c], sides[1][c]) for c in channels]))
+
+        return distance
+
+    every = range(len(modalities))
+    worst = bad.get(("blur", len(heads.BLUR)), [])
+    for index, name in enumerate(modalities):
+        where = {"modality": name}
+        yield compare("frechet", where, (real, made, worst), between([index]), key)
+    yield compare("frechet", {"modality": "all"}, (real, made, worst), between(every), key)
+    for (name, level), worse in bad.items():
+        if name != "labels":
+            where = {"modality": "all", "degradation": name, "level": str(level)}
+            yield compare("frechet", where, (real, worse, worst), between(every), key)
+
+
+def _mmd(real: Sequence[Summary], made: Sequence[Summary], key: Key) -> Iterator[Record]:
+    people = sorted({s.subject for s in real})
+    if min(len(people), len(made)) < MIN_CASES:
+        yield refused(NAME, "mmd", f"needs {MIN_CASES} real people and synthetic cases")
+        return
+    mean, sd = _standard(real)
+    rng = key.fold("mmd").numpy()
+    flat = {
+        id(s): ((s.features - mean) / sd).transpose(1, 0, 2).reshape(s.features.shape[1], -1)
+        for s in (*real, *made)
+    }
+    one = [flat[id(_one_of(real, person, rng))] for person in people]
+    size = min(len(one), len(made))
+    two = [flat[id(made[i])] for i in rng.permutation(len(made))[:size]]
+    value, p = mmd(one, two, key.fold("mmd", "permute"))
+    half = len(one) // 2
+    floor, same = (None, None)
+    if half >= MIN_CASES:
+        floor, same = mmd(one[:half], one[half : 2 * half], key.fold("mmd", "floor"))
+    yield Record(NAME, "mmd", {}, value, None, None, floor, None, size)
+    yield Record(NAME, "mmd_p", {}, p, None, None, same, None, size)
+
+
+def _diversity(real: Sequence[Summary], made: Sequence[Summary], key: Key) -> Iterator[Record]:
+    """Mean MS-SSIM between pairs; real pairs are the floor, copies would be 1."""
+    if min(len({s.subject for s in real}), len(made)) < 3:
+        yield refused(NAME, "ms_ssim", "needs 3 real people and 3 synthetic cases")
+        return
+    own, there = (_ms_ssim(side, key.fold("ms_ssim", len(side))) for side in (real, made))
+    low, high = np.percentile(there, (2.5, 97.5))
+    yield Record(
+        NAME, "ms_ssim", {"modality": "all"}, float(there.mean()), float(low), float(high),
+        float(own.mean()), 1.0, len(made),
+    )  # fmt: skip
+
+
+def _ms_ssim(cases: Sequence[Summary], key: Key) -> np.ndarray:
+    from monai.metrics import MultiScaleSSIMMetric
+
+    metric = MultiScaleSSIMMetric(3, kernel_size=7, weights=(0.2, 0.4, 0.4))
+    pairs = [
+        (a, b)
+        for a in range(len(cases))
+        for b in range(a)
+        if cases[a].subject != cases[b].subject or len({c.subject for c in cases}) < 3
+    ] or [(1, 0)]
+    chosen = key.numpy().permutation(len(pairs))[:PAIRS]
+    values = []
+    for a, b in (pairs[i] for i in chosen):
+        one, two = (torch.from_numpy(_unit(cases[i].aligned))[None] for i in (a, b))
+        values.append(float(metric(one, two).mean()))
+    return np.array(values)
+
+
+def _unit(aligned: np.ndarray) -> np.ndarray:
+    data = aligned.astype(np.float32)
+    low = data.min((1, 2, 3), keepdims=True)
+    top = np.quantile(data.reshape(len(data), -1), 0.995, 1)[:, None, None, None]
+    return np.clip((data - low) / np.maximum(top - low, 1e-9), 0, 1)
+
+
+def _structures(
+    real: Sequence[Summary],
+    made: Sequence[Summary],
+    bad: Bad,
+    modalities: Sequence[str],
+    key: Key,
+) -> Iterator[Record]:
+    """Brightness of structures and contrasts between them."""
+    from medsynth.core.labels import BRAIN
+
+    if any(s.style is None for s in (*real, *made)):
+        yield refused(
+            NAME, "structure_mean", "needs tissue labels on both sides (`medsynth tissue`)"
+        )
+        return
+    worst = bad.get(("labels", 1), [])
+
+    def mean_of(pick: Callable[[np.ndarray], float]) -> Callable[..., float]:
+        def distance(one: Sequence[Summary], two: Sequence[Summary]) -> float:
+            sides = [[pick(s.style[0]) for s in side if s.style is not None] for side in (one, two)]
+            known = [[v for v in side if np.isfinite(v)] for side in sides]
+            return float(abs(np.mean(known[0]) - np.mean(known[1]))) if all(known) else 0.0
+
+        return distance
+
+    def some(pick: Callable[[np.ndarray], float]) -> bool:
+        return all(
+            sum(np.isfinite(pick(s.style[0])) for s in side if s.style is not None) >= 3
+            for side in (real, made)
+        )
+
+    for channel, name in enumerate(modalities):
+        for index, label in enumerate(BRAIN.labels[1:], 1):
+
+            def brightness(means: np.ndarray, c: int = channel, i: int = index) -> float:
+                return float(means[c, i])
+
+            if some(brightness):
+                where = {"modality": name, "structure": label.abbreviation}
+                yield compare(
+                    "structure_mean", where, (real, made, worst), mean_of(brightness), key
+                )
+    for name, first, second in CONTRASTS:
+        if name not in modalities:
+            continue
+        at = modalities.index(name)
+        a, b = BRAIN.abbreviations.index(first), BRAIN.abbreviations.index(second)
+
+        def contrast(means: np.ndarray, c: int = at, a: int = a, b: int = b) -> float:
+            return float((means[c, a] - means[c, b]) / max(means[c, a] + means[c, b], 1e-6))
+
+        if some(contrast):
+            where = {"modality": name, "structure": f"{first} to {second}"}
+            yield compare("contrast", where, (real, made, worst), mean_of(contrast), key)
+
+
+def _spectra(
+    real: Sequence[Summary],
+    made: Sequence[Summary],
+    bad: Bad,
+    modalities: Sequence[str],
+    key: Key,
+) -> Iterator[Record]:
+    """Distance of mean log spectra, root mean square over frequencies."""
+
+    def between(channel: int) -> Callable[[Sequence[Summary], Sequence[Summary]], float]:
+        def distance(one: Sequence[Summary], two: Sequence[Summary]) -> float:
+            a, b = (np.mean([s.spectrum[channel] for s in side], 0) for side in (one, two))
+            return float(np.sqrt(np.mean((a - b) ** 2)))
+
+        return distance
+
+    worst = bad.get(("blur", len(heads.BLUR)), [])
+    for index, name in enumerate(modalities):
+        yield compare("spectrum", {"modality": name}, (real, made, worst), between(index), key)
+
+
+def _paired(pairs: Sequence[np.ndarray], modalities: Sequence[str]) -> Iterator[Record]:
+    if not pairs:
+        return
+    made, noisy, blurred = np.stack(pairs, 1)
+    for index, name in enumerate(modalities):
+        for at, metric in enumerate(("psnr_db", "ssim")):
+            values = made[:, at, index]
+            low, high = np.percentile(values, (2.5, 97.5))
+            yield Record(
+                NAME, metric, {"modality": name}, float(values.mean()), float(low), float(high),
+                float(noisy[:, at, index].mean()), float(blurred[:, at, index].mean()), len(values),
+            )  # fmt: skip
+
+
+def _degradations(records: Sequence[Record]) -> Table:
+    rows = [r for r in records if "degradation" in r.where]
+    return Table(
+        "Can the Fréchet distance tell? Real scans made worse step by step",
+        ("degradation", "level", "Fréchet distance", "floor"),
+        tuple(
+            (r.where["degradation"], r.where["level"], number(r.value, 3), number(r.floor, 3))
+            for r in rows
+        ),
+    )
+
+
+def _verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
+    for metric, words in (
+        ("frechet", "Fréchet distance over all scans"),
+        ("structure_mean", "brightness of structures"),
+        ("contrast", "contrast between structures"),
+        ("spectrum", "sharpness and noise (spectrum)"),
+    ):
+        own = [r for r in records if r.metric == metric and r.value is not None]
+        if metric == "frechet":
+            own = [r for r in own if r.where.get("modality") == "all"]
+        ways = [_way(r) for r in own]
+        known = [w for w in ways if w is not None]
+        if not known:
+            continue
+        way = float(np.mean(known))
+        grade = GOOD if way < 0.25 else (BAD if way > 0.75 else UNKNOWN)
+        yield Verdict(
+            grade,
+            f"{words}: {way:.0%} of the way from real-against-real (0 %) to the bad example "
+            f"(100 %), mean of {len(known)} figures.",
+        )
+
+
+def _way(record: Record) -> float | None:
+    value, floor, ceiling = record.value, record.floor, record.ceiling
+    if value is None or floor is None or ceiling is None or ceiling <= floor:
+        return None
+    return float(np.clip((value - floor) / (ceiling - floor), 0, 2))
