@@ -163,6 +163,27 @@ def style_prior(config: Config, examples: list[Example]) -> StylePrior | None:
     )
 
 
+def training_subjects(run: Path) -> set[str]:
+    """The people that a run was trained on, as its cohort says.
+
+    Raises:
+        DataError: The run or its cohort is not there any more.
+    """
+    text = (run / "config.yaml").read_text(encoding="utf-8")
+    cohort = cohorts.read(Path(configs.parse(text, str(run / "config.yaml")).data.cohort))
+    return {case.subject for case in cohort.part("training")}
+
+
+def discriminator(run: Path) -> tuple[torch.nn.Module, int]:
+    """The discriminator of a run as its checkpoint holds it, and the structures that it knows."""
+    text = (run / "config.yaml").read_text(encoding="utf-8")
+    config = configs.parse(text, str(run / "config.yaml"))
+    playing = trainer(config, World.from_environment())
+    checkpoint.load(run / "last.pt", playing)
+    judge = playing.game.players["discriminator"].eval().requires_grad_(False).cpu()
+    return judge, len(LABEL_MAPS[config.data.labels].labels)
+
+
 class Run:
     """A folder and everything that trains in it.
 

@@ -12,9 +12,11 @@ from medsynth.commands import (
     check,
     demo,
     edit,
+    evaluate,
     generate,
     index,
     phantom,
+    resample,
     show,
     tissue,
     train,
@@ -22,7 +24,7 @@ from medsynth.commands import (
 from medsynth.errors import MedsynthError
 from medsynth.training.memory import keep_freed_memory
 
-VERBS = (demo, phantom, index, check, tissue, edit, train, generate, show)
+VERBS = (demo, phantom, index, check, tissue, resample, edit, train, generate, evaluate, show)
 
 DESCRIPTION = """\
 Synthetic brain MRI from editable tumour label maps.

@@ -142,6 +142,62 @@ class Config:
     train: Train = field(default_factory=Train)
 
 
+@dataclass(frozen=True)
+class Fold:
+    """`folds`: one partition of the real people.
+
+    Args:
+        test: Subjects of the test set; all others are trained on.
+        synthetic: Generated cohort for this fold, by a generator that has not seen `test`.
+        model: Run of that generator, to check what it was trained on; null for unknown.
+    """
+
+    test: tuple[str, ...]
+    synthetic: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Utility:
+    """The utility table: `medsynth evaluate utility CONFIG`.
+
+    Args:
+        real: Real cohort with tumour labels.
+        synthetic: Generated cohort; folds may name their own.
+        model: Run of the generator, to check what it was trained on; null for unknown.
+        phantoms: Phantom cohort, for the columns that use it.
+        folds: Rotated test sets; empty takes the test split of the real cohort.
+        training: Columns.
+        segmentors: `gan`, `dynunet`.
+        augmentation: Rows: without, with.
+        seeds: Training runs per cell.
+        shares: Learning curve over the share of real cases.
+        ratios: Learning curve over synthetic cases per real one.
+        steps, batch, patch: Of every cell.
+        precision, workers, cache: As in training.
+    """
+
+    real: str
+    synthetic: str | None = None
+    model: str | None = None
+    phantoms: str | None = None
+    folds: tuple[Fold, ...] = ()
+    kind: str = "utility"
+    seed: int = 0
+    training: tuple[str, ...] = ("real", "real+synthetic", "synthetic", "synthetic+10%real")
+    segmentors: tuple[str, ...] = ("gan", "dynunet")
+    augmentation: tuple[bool, ...] = (False, True)
+    seeds: int = 3
+    shares: tuple[float, ...] = (1.0,)
+    ratios: tuple[float, ...] = (1.0,)
+    steps: int = 150
+    batch: int = 2
+    patch: tuple[int, int, int] = (48, 48, 48)
+    precision: str = "auto"
+    workers: int = 1
+    cache: str | None = None
+
+
 CHOICES = {
     "kind": ("image",),
     "data.labels": ("brain", "tumour"),
@@ -152,7 +208,7 @@ CHOICES = {
 
 
 def parse(text: str, where: str, settings: Sequence[str] = ()) -> Config:
-    """Validate YAML text.
+    """Validate the YAML text of an experiment.
 
     Args:
         text: The configuration.
@@ -163,6 +219,45 @@ def parse(text: str, where: str, settings: Sequence[str] = ()) -> Config:
         ConfigError: An unknown key (the nearest valid one is named), a value of the wrong type
             or out of range, keys that exclude each other.
     """
+    config = _build(Config, _tree(text, where, settings), where, "")
+    _check(config, where)
+    return config
+
+
+def parse_utility(text: str, where: str, settings: Sequence[str] = ()) -> Utility:
+    """Validate the YAML text of a utility table; arguments and errors as for `parse`."""
+    table: Utility = _build(Utility, _tree(text, where, settings), where, "")
+    known = (
+        "real",
+        "real+synthetic",
+        "synthetic",
+        "synthetic+10%real",
+        "real+phantoms",
+        "phantoms",
+    )
+    for key, values, choices in (
+        ("kind", (table.kind,), ("utility",)),
+        ("training", table.training, known),
+        ("segmentors", table.segmentors, ("gan", "dynunet")),
+    ):
+        strange = [value for value in values if value not in choices]
+        if strange or not values:
+            raise ConfigError(f"{key} among {', '.join(choices)}", repr(strange or None), where)
+    if min(table.seeds, table.steps, table.batch, table.workers) < 1:
+        raise ConfigError("seeds, steps, batch and workers of at least 1", "less", where)
+    if any(n % 16 or n < 16 for n in table.patch):
+        raise ConfigError("patch in multiples of 16", str(list(table.patch)), where)
+    if any(not 0 < share <= 1 for share in table.shares) or min(table.ratios) <= 0:
+        raise ConfigError("shares in (0, 1] and ratios above 0", "others", where)
+    given = table.synthetic or (table.folds and all(fold.synthetic for fold in table.folds))
+    if any("synthetic" in column for column in table.training) and not given:
+        raise ConfigError("synthetic: a generated cohort", "none", where)
+    if any("phantoms" in column for column in table.training) and not table.phantoms:
+        raise ConfigError("phantoms: a phantom cohort", "none", where)
+    return table
+
+
+def _tree(text: str, where: str, settings: Sequence[str]) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
@@ -176,9 +271,7 @@ def parse(text: str, where: str, settings: Sequence[str] = ()) -> Config:
                 "--set KEY=VALUE", repr(setting), None, "For example --set train.steps=10."
             )
         _set(tree, key.strip().split("."), yaml.safe_load(value), setting)
-    config = _build(Config, tree, where, "")
-    _check(config, where)
-    return config
+    return tree
 
 
 def dump(config: Config) -> str:

@@ -113,11 +113,37 @@ def previews(source: LabelMap, real: Volume, generated: Volume) -> Figure:
     return figure_rows([Row("real", real, source), Row("generated", generated, source)])
 
 
+def intervals(
+    rows: Sequence[tuple[str, tuple[float | None, float | None, float | None]]], title: str
+) -> Figure:
+    """Figures with their intervals, a line each: name, (value, low, high)."""
+    figure = Figure(figsize=(8, 0.32 * len(rows) + 1.0), layout="constrained")
+    axis = figure.subplots()
+    for at, (_, (value, low, high)) in enumerate(rows):
+        if value is None or low is None or high is None:
+            continue
+        axis.plot([low, high], [at, at], color="#7a8499", linewidth=2)
+        axis.plot([value], [at], "o", color="#1d2330", markersize=5)
+    axis.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlim(0, 1)
+    axis.grid(axis="x", color="#d9dde5")
+    axis.set_axisbelow(True)
+    axis.set_title(title, fontsize=10, loc="left")
+    for side in ("top", "right", "left"):
+        axis.spines[side].set_visible(False)
+    return figure
+
+
 def save(figure: Figure, path: Path, dpi: int = 110) -> None:
     """Write a PNG, whole or not at all; the same picture gives the same bytes."""
     with replacing(path) as beside:
         figure.savefig(
-            beside, format="png", dpi=dpi, facecolor="black", metadata={"Software": None}
+            beside,
+            format="png",
+            dpi=dpi,
+            facecolor=figure.get_facecolor(),
+            metadata={"Software": None},
         )
 
 

@@ -12,7 +12,7 @@ LEVELS = {
     "cli": 7, "__main__": 8, "__init__": -1,
 }  # fmt: skip
 HOMES = {
-    "monai": {"imaging"},
+    "monai": {"imaging", "evaluation"},
     "skimage": {"imaging", "evaluation", "phantom", "edit"},
     "SimpleITK": {"io", "imaging"},
     "nilearn": {"phantom"},

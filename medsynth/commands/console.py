@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -46,6 +47,19 @@ def progress(items: Iterable[T], total: int, title: str, unit: str = "case") -> 
             left = (now - begun) / done * (total - done)
             say(f"{title}: {done}/{total}, {left:.0f} s left")
     say(f"{title}: {done}/{total} in {time.monotonic() - begun:.0f} s")
+
+
+def section(measured: Any, page: Path, as_json: bool) -> None:
+    """Verdicts and tables of a report's section, and where the page is."""
+    marks = {"good": "+", "bad": "!", "unknown": "?"}
+    say()
+    say(measured.title)
+    for verdict in measured.verdicts:
+        say(f"  {marks[verdict.grade]} {verdict.text}")
+    say()
+    say(f"→ {page}")
+    if as_json:
+        answer([record.to_json() for record in measured.records])
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

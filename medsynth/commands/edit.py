@@ -124,6 +124,7 @@ class Edit:
         from medsynth.generation import cases, failures
         from medsynth.io import cohort as cohorts
         from medsynth.io.nifti import read_labels
+        from medsynth.io.sidecar import digest
 
         cohort = cohorts.read(self.source)
         jobs = [(case, index) for case in cohort for index in range(self.per_case)]
@@ -138,7 +139,7 @@ class Edit:
                 asked = {
                     "recipe": recipe.to_json(),
                     "seed": self.seed,
-                    "origins": [cases.digest(file) for file in self._origins(source)],
+                    "origins": [digest(file) for file in self._origins(source)],
                 }
                 if self.overwrite or not cases.is_edited(path, asked):
                     of = BRAIN if case.brain else scheme(cohort.scheme)

@@ -7,7 +7,7 @@ sets of the same size, because these figures depend on it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -124,6 +124,8 @@ def measure(
     modalities = heads.common_modalities(real, synthetic)
     own, bad = _real(real, modalities, key, shown, extract)
     made, paired = _synthetic(synthetic, real, modalities, key, shown, extract)
+    own, made, *worse = _standardised(own, [made, *bad.values()])
+    bad = dict(zip(bad, worse, strict=True))
     records = [
         *_frechet(own, made, bad, modalities, key),
         *_mmd(own, made, key),
@@ -289,9 +291,18 @@ def _one_of(cases: Sequence[Summary], subject: str, rng: np.random.Generator) ->
     return own[int(rng.integers(len(own)))]
 
 
-def _standard(real: Sequence[Summary]) -> tuple[np.ndarray, np.ndarray]:
+def _standardised(
+    real: Sequence[Summary], others: Sequence[Sequence[Summary]]
+) -> list[list[Summary]]:
+    """Features of all sets divided by the spread of the real ones: the real set, then others."""
     rows = np.concatenate([s.features for s in real], 1)
-    return rows.mean(1, keepdims=True), np.maximum(rows.std(1, keepdims=True), 1e-9)
+    mean, sd = rows.mean(1, keepdims=True), np.maximum(rows.std(1, keepdims=True), 1e-9)
+    return [[replace(s, features=(s.features - mean) / sd) for s in x] for x in (real, *others)]
+
+
+def _rows(summary: Summary) -> np.ndarray:
+    """Features of all channels side by side, a row a slice."""
+    return summary.features.transpose(1, 0, 2).reshape(summary.features.shape[1], -1)
 
 
 def _frechet(
@@ -301,13 +312,9 @@ def _frechet(
     modalities: Sequence[str],
     key: Key,
 ) -> Iterator[Record]:
-    mean, sd = _standard(real)
-
     def between(channels: Sequence[int]) -> Callable[[Sequence[Summary], Sequence[Summary]], float]:
         def distance(one: Sequence[Summary], two: Sequence[Summary]) -> float:
-            sides = [
-                ((np.concatenate([s.features for s in side], 1) - mean) / sd) for side in (one, two)
-            ]
+            sides = [np.concatenate([s.features for s in side], 1) for side in (one, two)]
             return float(np.mean([frechet(sides[0][c], sides[1][c]) for c in channels]))
 
         return distance
@@ -329,15 +336,10 @@ def _mmd(real: Sequence[Summary], made: Sequence[Summary], key: Key) -> Iterator
     if min(len(people), len(made)) < MIN_CASES:
         yield refused(NAME, "mmd", f"needs {MIN_CASES} real people and synthetic cases")
         return
-    mean, sd = _standard(real)
     rng = key.fold("mmd").numpy()
-    flat = {
-        id(s): ((s.features - mean) / sd).transpose(1, 0, 2).reshape(s.features.shape[1], -1)
-        for s in (*real, *made)
-    }
-    one = [flat[id(_one_of(real, person, rng))] for person in people]
+    one = [_rows(_one_of(real, person, rng)) for person in people]
     size = min(len(one), len(made))
-    two = [flat[id(made[i])] for i in rng.permutation(len(made))[:size]]
+    two = [_rows(made[i]) for i in rng.permutation(len(made))[:size]]
     value, p = mmd(one, two, key.fold("mmd", "permute"))
     half = len(one) // 2
     floor, same = (None, None)

@@ -3,7 +3,6 @@
 The sidecar `<case>.json` is written last: a case with a sidecar is complete.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from medsynth.core.volume import LabelMap, Volume
 from medsynth.errors import DataError
 from medsynth.io import cohort as cohorts
 from medsynth.io.nifti import write_labels, write_scan
-from medsynth.io.sidecar import read_json, write_json
+from medsynth.io.sidecar import digest, read_json, write_json
 
 
 def is_done(folder: Path, name: str, made_from: Mapping[str, Any]) -> bool:
@@ -201,8 +200,3 @@ def sidecar_of(labels: Path) -> dict[str, Any]:
     """The sidecar beside a label map, or nothing."""
     path = labels.with_name(f"{stem(labels)}.json")
     return read_json(path) if path.exists() else {}
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -17,6 +17,7 @@ from medsynth.generation import cases, failures
 from medsynth.generation.plan import Job
 from medsynth.imaging.synthesizer import Synthesizer
 from medsynth.io.nifti import read_labels
+from medsynth.io.sidecar import digest
 
 
 def generate(
@@ -110,7 +111,7 @@ def _provenance(synthesizer: Synthesizer, job: Job) -> dict[str, Any]:
         "model": synthesizer.fingerprint,
         "seed": job.key.seed,
         "scan": job.key.path[-1],
-        "parent": {"case": job.parent, "label": labels.name, "sha256": cases.digest(labels)},
+        "parent": {"case": job.parent, "label": labels.name, "sha256": digest(labels)},
         "ancestors": cases.lineage(labels),
         "edits": cases.sidecar_of(labels).get("edits", []),
     }

@@ -181,7 +181,7 @@ def _prepare_one(
     if (place / "samples.npz").exists():
         return example
     volume, labels = read_case(case, modalities, kind, cohort_scheme)
-    if labels is None or not labels.data.any():
+    if labels is None or (kind == "brain" and not labels.data.any()):
         raise DataError(
             "a label map with structures",
             "only background",

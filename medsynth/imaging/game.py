@@ -96,12 +96,12 @@ class SynthesisGame:
             on_real, on_fake = both.chunk(2)
             real_loss = _cross_entropy(on_real, structure, weight)
             fake_loss = _cross_entropy(on_fake, torch.zeros_like(structure), weight)
-            realness = _realness(on_real), _realness(on_fake)
+            odds = realness(on_real), realness(on_fake)
             inside = weight > 0
             return real_loss + fake_loss, {
                 "loss_discriminator": (real_loss + fake_loss).detach(),
-                "accuracy_real": _share(realness[0] > 0, inside),
-                "accuracy_fake": _share(realness[1] < 0, inside),
+                "accuracy_real": _share(odds[0] > 0, inside),
+                "accuracy_fake": _share(odds[1] < 0, inside),
             }
         fake = generator(batch.source, drawn, batch.style)
         adversarial = _cross_entropy(discriminator(fake), structure, weight)
@@ -135,7 +135,7 @@ class SynthesisGame:
             diversity = ((one - two).abs().mean(1) * inside).sum((1, 2, 3)) / voxels
         with torch.autocast(batch.target.device.type, enabled=False):
             real = batch.target.float().requires_grad_()
-            score = (_realness(discriminator(real)) * inside).sum((1, 2, 3)) / voxels
+            score = (realness(discriminator(real)) * inside).sum((1, 2, 3)) / voxels
             (gradient,) = torch.autograd.grad(score.sum(), real, create_graph=True)
             penalty = (gradient.square().sum((1, 2, 3, 4)) * voxels).mean()
         return 0.5 * self.r1 * penalty, {"r1": penalty.detach(), "diversity": diversity.mean()}
@@ -236,7 +236,7 @@ def _distance(fake: Tensor, real: Tensor, weight: Tensor) -> Tensor:
     ).mean()
 
 
-def _realness(logits: Tensor) -> Tensor:
+def realness(logits: Tensor) -> Tensor:
     """Log-odds of *real* against *fake*, `(B, I, J, K)`."""
     logits = logits.float()
     return logits[:, 1:].logsumexp(1) - logits[:, 0]

@@ -78,11 +78,11 @@ class FoldedGenerator(nn.Module):
         super().__init__()
         self.spec = spec
         self.net = FoldedUNet(
-            len(spec.source) + 1,
+            len(spec.source) + (1 if spec.labels_in else 0),
             len(spec.target),
             spec.widths,
             spec.head,
-            condition=len(spec.source),
+            condition=len(spec.source) if spec.labels_in else 0,
             style=spec.style_size,
             late=2 * len(spec.target) if spec.styled else 0,
         )
@@ -101,6 +101,9 @@ class FoldedGenerator(nn.Module):
         Returns:
             `(B, T, I, J, K)`: scans, exactly 0 in the background, or logits.
         """
+        if not self.spec.labels_in:
+            brain = (source > 0).any(1, keepdim=True)
+            return self.net(4 * source - 2 * brain)  # centred, or the first layers learn slowly
         if not self.spec.styled or style is None:
             return self.net(torch.cat([source, noise], 1), source)
         means, spreads = style[:, 0], style[:, 1]

@@ -34,6 +34,8 @@ class Augmentation:
         scale: Largest relative change of size along each axis.
         gamma: Largest change of the log of the contrast exponent, per scan.
         gain: Largest change of the log of the brightness, per scan.
+        elastic: Standard deviation in voxels of a smooth random displacement, a knot every
+            quarter of the patch.
     """
 
     mirror: bool = True
@@ -41,6 +43,7 @@ class Augmentation:
     scale: float = 0.08
     gamma: float = 0.15
     gain: float = 0.1
+    elastic: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -143,13 +146,14 @@ class Patches:
         gamma = np.exp(rng.uniform(-1, 1, len(example.scans)) * how.gamma)
         gain = np.exp(rng.uniform(-1, 1, len(example.scans)) * how.gain)
         centre = self._centre(example, rng)
-        turned = how.rotation_deg > 0 or how.scale > 0
+        bend = rng.standard_normal((3, 5, 5, 5)) * how.elastic if how.elastic > 0 else None
+        turned = how.rotation_deg > 0 or how.scale > 0 or bend is not None
         margin = tuple(int(np.ceil(0.2 * n)) if turned else 0 for n in self.patch)
         size = tuple(n + 2 * m for n, m in zip(self.patch, margin, strict=True))
         scans = _window(example.scans, centre, size).astype(np.float32)
         labels = _window(example.labels, centre, size)
         if turned:
-            scans, labels = _turn(scans, labels, angles, scales, self.patch)
+            scans, labels = _turn(scans, labels, angles, scales, bend, self.patch)
         if mirror:
             scans, labels = scans[:, ::-1], labels[::-1]
         scale = gain[:, None, None, None]
@@ -217,9 +221,10 @@ def _turn(
     labels: np.ndarray,
     angles: np.ndarray,
     scales: np.ndarray,
+    bend: np.ndarray | None,
     patch: tuple[int, int, int],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rotate and scale about the centre; scans linearly, labels by nearest neighbour."""
+    """Rotate, scale about the centre and bend; scans linearly, labels by nearest neighbour."""
     cos, sin = np.cos(angles), np.sin(angles)
     about_i = np.array([[1, 0, 0], [0, cos[0], -sin[0]], [0, sin[0], cos[0]]])
     about_j = np.array([[cos[1], 0, sin[1]], [0, 1, 0], [-sin[1], 0, cos[1]]])
@@ -230,6 +235,11 @@ def _turn(
     unit = matrix * (np.array(patch)[None, :] / size[:, None])
     theta = torch.from_numpy(np.concatenate([unit[::-1, ::-1], np.zeros((3, 1))], 1).copy())
     grid = functional.affine_grid(theta[None].float(), [1, 1, *patch], align_corners=False)
+    if bend is not None:
+        shift = functional.interpolate(
+            torch.from_numpy(bend)[None].float(), patch, mode="trilinear", align_corners=True
+        )
+        grid = grid + shift.permute(0, 2, 3, 4, 1).flip(-1) * (2 / torch.tensor(size[::-1].copy()))
     moved = functional.grid_sample(torch.from_numpy(scans)[None], grid, align_corners=False)
     named = functional.grid_sample(
         torch.from_numpy(labels)[None, None].float(), grid, mode="nearest", align_corners=False

@@ -1,5 +1,6 @@
-"""Small JSON files: stable bytes, written whole, read with clear errors."""
+"""Small JSON files: stable bytes, written whole, read with clear errors; digests of files."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,3 +35,8 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise DataError("a JSON object", type(data).__name__, path)
     return data
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

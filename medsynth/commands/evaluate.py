@@ -1,0 +1,330 @@
+"""`medsynth evaluate`: fidelity, consistency and privacy; utility has a module of its own.
+
+All write into one report, each its own section.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medsynth.commands import console, utility
+from medsynth.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from medsynth.core.cohort import Cohort
+    from medsynth.core.labels import LabelScheme
+    from medsynth.evaluation.report import Picture
+    from medsynth.evaluation.segmentors import Recipe
+
+SHOWN = 3
+"""Real and synthetic cases, and nearest neighbours, that the report pictures."""
+
+
+@dataclass(frozen=True)
+class EvaluateFidelity:
+    """Compare synthetic with real scans, beside the floor of real against real.
+
+    Args:
+        real: Real cohort.
+        synthetic: Generated cohort.
+        out: The report.
+        backbone: A torchvision model instead of the radiomics-like features; needs `weights`.
+        weights: Its weights; nothing is downloaded.
+        seed: Root of splits and noise.
+        json: Print the records as JSON.
+    """
+
+    real: Path
+    synthetic: Path
+    out: Path
+    backbone: str | None = None
+    weights: Path | None = None
+    seed: int = 0
+    json: bool = False
+
+    def run(self) -> int:
+        """Measure and write the section."""
+        from medsynth.core.random import Key
+        from medsynth.evaluation import features, fidelity, report
+        from medsynth.io import cohort as cohorts
+
+        if bool(self.backbone) != bool(self.weights):
+            raise UsageError("--backbone and --weights together", "one of them")
+        real, synthetic = cohorts.read(self.real), cohorts.read(self.synthetic)
+        extract, words = None, {}
+        if self.backbone and self.weights:
+            extract = features.backbone(self.backbone, self.weights)
+            words = {"backbone": f"torchvision {self.backbone}, layer before the last"}
+        section = fidelity.measure(
+            real, synthetic, Key(self.seed, ("fidelity",)), console.progress,
+            extract=extract, **words,
+        )  # fmt: skip
+        pictures = _montage(real, synthetic, self.out)
+        console.section(section, report.update(self.out, section, pictures), self.json)
+        return 0
+
+
+@dataclass(frozen=True)
+class EvaluateConsistency:
+    """Let a segmentor that was trained on real scans read the synthetic ones.
+
+    Args:
+        real: Real cohort with a training and a test split.
+        synthetic: Generated cohort.
+        out: The report; the segmentor stands there, too.
+        segmentor: `gan` or `dynunet`.
+        steps, batch, patch: Its training.
+        seed: Root of its training.
+        json: Print the records as JSON.
+    """
+
+    real: Path
+    synthetic: Path
+    out: Path
+    segmentor: str = "dynunet"
+    steps: int = 300
+    batch: int = 2
+    patch: int = 48
+    seed: int = 0
+    json: bool = False
+
+    def run(self) -> int:
+        """Train the segmentor unless it is there, then measure."""
+        from medsynth.core.labels import BRAIN, BRATS2023
+        from medsynth.core.random import Key
+        from medsynth.evaluation import consistency, report
+        from medsynth.evaluation.heads import common_modalities
+        from medsynth.evaluation.segmentors import Recipe
+        from medsynth.io import cohort as cohorts
+
+        real, synthetic = cohorts.read(self.real), cohorts.read(self.synthetic)
+        train, test = real.part("training"), real.part("test")
+        if not len(train) or not len(test):
+            raise DataError(
+                "a training and a test split", f"{len(train)} and {len(test)} cases", self.real,
+                "Split the cohort by subject: `medsynth index … --split training=0.8,test=0.2`.",
+            )  # fmt: skip
+        tissue = all(case.brain for case in (*real, *synthetic))
+        scheme = BRAIN if tissue else BRATS2023
+        modalities = common_modalities(real, synthetic)
+        if self.patch % 16 or self.patch < 16 or min(self.steps, self.batch) < 1:
+            raise UsageError(
+                "--patch in multiples of 16, --steps and --batch of at least 1", "less"
+            )
+        recipe = Recipe(self.segmentor, True, self.steps, self.batch, (self.patch,) * 3, self.seed)
+        network = _segmentor(recipe, train, modalities, scheme, self.out)
+        section = consistency.measure(
+            network, recipe, scheme, test, synthetic, modalities,
+            Key(self.seed, ("consistency",)), console.progress, len(train),
+        )  # fmt: skip
+        console.section(section, report.update(self.out, section, []), self.json)
+        return 0
+
+
+def _segmentor(
+    recipe: "Recipe",
+    cohort: "Cohort",
+    modalities: tuple[str, ...],
+    scheme: "LabelScheme",
+    out: Path,
+) -> "torch.nn.Module":
+    """The segmentor from an earlier run of the same recipe on the same cases, or a new one."""
+    import hashlib
+
+    from medsynth.core.labels import BRAIN
+    from medsynth.evaluation import segmentors
+    from medsynth.imaging.examples import Example, prepare
+    from medsynth.training.weights import load_model, save_model
+
+    kind = "brain" if scheme == BRAIN else "tumour"
+    examples = []
+    work = prepare(cohort, modalities, kind, out / "cache")
+    for result in console.progress(work, len(cohort), "prepare"):
+        if not isinstance(result, Example):
+            raise result[1]
+        examples.append(result)
+    told = f"{recipe} {[e.folder.name for e in examples]}"
+    path = out / f"segmentor-{hashlib.sha256(told.encode()).hexdigest()[:12]}.safetensors"
+    if path.exists():
+        network = segmentors.blank(recipe, scheme, len(modalities))
+        network.load_state_dict(load_model(path)[0], strict=False)
+        return network.eval().requires_grad_(False)
+    network = segmentors.train(
+        recipe, [(examples, recipe.steps)], scheme, len(modalities),
+        lambda steps, total: console.progress(steps, total, "train segmentor", "step"),
+    )  # fmt: skip
+    save_model(path, dict(network.named_parameters()), {"format": "medsynth-segmentor/1"})
+    return network
+
+
+@dataclass(frozen=True)
+class EvaluatePrivacy:
+    """Look for copies of training cases, nearness to them, and signs of membership.
+
+    Args:
+        real: Real cohort: its training split are the members, its test split was held out.
+        synthetic: Generated cohort.
+        out: The report.
+        model: The generator's run, for attacks on generator and discriminator.
+        held_out: Cohort of people that the generator has not seen, instead of the test split.
+        seed: Root of random subsets.
+        json: Print the records as JSON.
+    """
+
+    real: Path
+    synthetic: Path
+    out: Path
+    model: Path | None = None
+    held_out: Path | None = None
+    seed: int = 0
+    json: bool = False
+
+    def run(self) -> int:
+        """Trace all cases, audit them, picture the nearest neighbours."""
+        from medsynth.core.random import Key
+        from medsynth.evaluation import privacy, report
+        from medsynth.evaluation.heads import common_modalities
+        from medsynth.io import cohort as cohorts
+
+        real, synthetic = cohorts.read(self.real), cohorts.read(self.synthetic)
+        members = real.part("training")
+        others = cohorts.read(self.held_out) if self.held_out else real.part("test")
+        if not len(members) or not len(others) or not len(synthetic):
+            raise DataError(
+                "training cases, held-out cases and synthetic cases",
+                f"{len(members)}, {len(others)} and {len(synthetic)}", self.real,
+                "Give people that the generator has not seen with --held-out COHORT.",
+            )  # fmt: skip
+        modalities = common_modalities(members, others, synthetic)
+        attack = _attack(self.model) if self.model else None
+        inside = privacy.traces(members, modalities, console.progress, "trace members", attack)
+        outside = privacy.traces(others, modalities, console.progress, "trace held-out", attack)
+        made = privacy.traces(synthetic, modalities, console.progress, "trace synthetic")
+        key = Key(self.seed, ("privacy",))
+        section = privacy.audit(inside, outside, made, key, modalities)
+        nearest = privacy.closest(inside, outside, made, SHOWN)
+        pictures = _neighbours(nearest, members, others, synthetic, self.out)
+        console.section(section, report.update(self.out, section, pictures), self.json)
+        return 0
+
+
+def _attack(run: Path) -> Any:
+    from medsynth import build
+    from medsynth.evaluation import attacks
+    from medsynth.imaging.synthesizer import load
+
+    own = [attacks.on_generator(load(run))]
+    if (run / "last.pt").exists():
+        own.append(attacks.on_discriminator(*build.discriminator(run)))
+    return attacks.together(*own)
+
+
+def _montage(real: "Cohort", synthetic: "Cohort", out: Path) -> list["Picture"]:
+    """Real cases above synthetic ones, where both have tissue labels."""
+    from medsynth import show
+    from medsynth.evaluation import report
+
+    rows = [
+        _row(kind, case.name, cohort)
+        for kind, cohort in (("real", real), ("synthetic", synthetic))
+        for case in cohort.cases[:SHOWN]
+        if case.brain
+    ]
+    if not rows:
+        return []
+    show.save(show.figure_rows(rows), out / "pictures" / "fidelity.png", dpi=70)
+    return [report.Picture("fidelity.png", "The first real and the first synthetic cases")]
+
+
+def _neighbours(
+    nearest: list[tuple[str, str, str]],
+    members: "Cohort",
+    others: "Cohort",
+    synthetic: "Cohort",
+    out: Path,
+) -> list["Picture"]:
+    """The synthetic cases that are nearest to a member, with both neighbours."""
+    from medsynth import show
+    from medsynth.evaluation import report
+
+    rows = []
+    for made, member, other in nearest:
+        if all(c.case(n).brain for c, n in ((synthetic, made), (members, member), (others, other))):
+            rows += [
+                _row("synthetic", made, synthetic),
+                _row("nearest member", member, members),
+                _row("nearest held-out", other, others),
+            ]
+    if not rows:
+        return []
+    show.save(show.figure_rows(rows), out / "pictures" / "privacy.png", dpi=70)
+    caption = "Synthetic cases nearest to a training case, with their nearest neighbours"
+    return [report.Picture("privacy.png", caption)]
+
+
+def _row(title: str, name: str, cohort: "Cohort") -> Any:
+    from medsynth import show
+    from medsynth.core.cohort import MODALITIES
+    from medsynth.evaluation import heads
+
+    modalities = [m for m in MODALITIES if m in cohort.modalities]
+    head = heads.read(cohort.case(name), cohort, modalities)
+    assert head.labels is not None  # the caller picks cases with tissue
+    return show.Row(title, head.scans, head.labels)
+
+
+def add(verbs: Any) -> None:
+    """Tell argparse about the verb."""
+    top = verbs.add_parser(
+        "evaluate",
+        help="utility, fidelity, consistency, privacy: one report",
+        description="Measure synthetic data. Every figure stands beside a floor and a known bad "
+        "or best example; the report says what it cannot tell.",
+        epilog="Example: medsynth evaluate fidelity --real cohort.json --synthetic synthetic "
+        "-o report",
+    )
+    kinds = top.add_subparsers(title="measurements", metavar="WHAT", required=True)
+    utility.add(kinds)
+    f = kinds.add_parser(
+        "fidelity", help="do they look like real scans?",
+        description=console.summary(EvaluateFidelity),
+    )  # fmt: skip
+    c = kinds.add_parser(
+        "consistency", help="do the scans show what their label maps say?",
+        description=console.summary(EvaluateConsistency),
+    )  # fmt: skip
+    q = kinds.add_parser(
+        "privacy", help="what do they give away about the training cases?",
+        description=console.summary(EvaluatePrivacy),
+    )  # fmt: skip
+    for p in (f, c, q):
+        p.add_argument("--real", type=Path, required=True, metavar="COHORT")
+        p.add_argument("--synthetic", type=Path, required=True, metavar="COHORT")
+        p.add_argument("-o", "--out", type=Path, required=True, metavar="REPORT")
+        p.add_argument("--seed", type=int, default=0)
+        p.add_argument("--json", action="store_true", help="print the records as JSON")
+    f.add_argument("--backbone", metavar="NAME", help="a torchvision model, e.g. resnet50")
+    f.add_argument("--weights", type=Path, metavar="FILE", help="its weights")
+    f.set_defaults(
+        make=lambda a: EvaluateFidelity(
+            a.real, a.synthetic, a.out, a.backbone, a.weights, a.seed, a.json
+        )
+    )
+    c.add_argument("--segmentor", choices=("gan", "dynunet"), default="dynunet")
+    c.add_argument("--steps", type=int, default=300)
+    c.add_argument("--batch", type=int, default=2)
+    c.add_argument("--patch", type=int, default=48, help="edge in voxels")
+    c.set_defaults(
+        make=lambda a: EvaluateConsistency(
+            a.real, a.synthetic, a.out, a.segmentor, a.steps, a.batch, a.patch, a.seed, a.json
+        )
+    )
+    q.add_argument("--model", type=Path, metavar="RUN", help="attack this run, too")
+    q.add_argument("--held-out", type=Path, metavar="COHORT", help="instead of the test split")
+    q.set_defaults(
+        make=lambda a: EvaluatePrivacy(
+            a.real, a.synthetic, a.out, a.model, a.held_out, a.seed, a.json
+        )
+    )

@@ -1,0 +1,112 @@
+"""`medsynth resample`: a cohort on voxels of another size."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medsynth.commands import console
+
+if TYPE_CHECKING:
+    from medsynth.core.cohort import Case
+
+
+@dataclass(frozen=True)
+class Resample:
+    """Write a cohort on voxels of one size, for example 2 mm for two CPU cores.
+
+    Args:
+        cohort: A cohort.json or its folder.
+        out: `OUT/<case>/…` in BraTS-2023 names and `OUT/cohort.json`.
+        spacing_mm: Edge of a voxel.
+        json: Print the answer as JSON.
+    """
+
+    cohort: Path
+    out: Path
+    spacing_mm: float = 2.0
+    json: bool = False
+
+    def run(self) -> int:
+        """Do what is missing; failures go to `OUT/failures.json`."""
+        from medsynth.core.cohort import Cohort
+        from medsynth.errors import DataError
+        from medsynth.generation import failures
+        from medsynth.io import cohort as cohorts
+
+        cohort = cohorts.read(self.cohort)
+        done: list[Case] = []
+        for case in console.progress(cohort, len(cohort), "resample"):
+            try:
+                done.append(self._one(case, cohort.scheme))
+                failures.forget(self.out, case.name)
+            except DataError as error:
+                failures.note(self.out, case.name, error)
+                console.say(f"{case.name}: {error}")
+        failed = failures.write_listing(self.out)
+        splits = {case.name: cohort.split_of(case) for case in done}
+        cohorts.write(self.out / "cohort.json", Cohort(cohort.scheme, tuple(done), splits))
+        console.say(f"{len(done)} of {len(cohort)} cases: {self.out / 'cohort.json'}")
+        if self.json:
+            console.answer(
+                {"cohort": self.out / "cohort.json", "done": len(done), "failed": failed}
+            )
+        return 1 if failed else 0
+
+    def _one(self, case: "Case", scheme_name: str) -> "Case":
+        """One case: scans, label maps, and a sidecar that remembers where they come from."""
+        from medsynth.core.labels import BRAIN, scheme
+        from medsynth.generation import cases
+        from medsynth.imaging.resample import resample, resample_labels
+        from medsynth.io.nifti import read_labels, read_volume, write_labels, write_scan
+        from medsynth.io.sidecar import write_json
+
+        place = self.out / case.name
+
+        def file(kind: str) -> Path:
+            return place / f"{case.name}-{kind}.nii.gz"
+
+        moved = replace(
+            case,
+            images={m: file(m) for m in case.images},
+            label=file("seg") if case.label else None,
+            brain=file("brain") if case.brain else None,
+            channel={},
+        )
+        files = [path for path in (case.brain, case.label) if path]
+        story = {
+            **(cases.sidecar_of(files[0]) if files else {}),
+            "case": case.name,
+            "subject": case.subject,
+            "ancestors": sorted({sha for path in files for sha in cases.lineage(path)}),
+            "spacing_mm": self.spacing_mm,
+        }
+        if cases.is_done(self.out, case.name, story):
+            return moved
+        if case.images:
+            scans = resample(read_volume(case.images, case.channel), self.spacing_mm)
+            for channel in scans.channels:
+                write_scan(file(channel), scans.channel(channel), scans, overwrite=True)
+        for path, kind, of in (
+            (case.label, "seg", scheme(scheme_name)),
+            (case.brain, "brain", BRAIN),
+        ):
+            if path:
+                labels = resample_labels(read_labels(path, of), self.spacing_mm)
+                write_labels(file(kind), labels, overwrite=True)
+        write_json(place / f"{case.name}.json", story)
+        return moved
+
+
+def add(verbs: Any) -> None:
+    """Tell argparse about the verb."""
+    p = verbs.add_parser(
+        "resample",
+        help="write a cohort on voxels of another size",
+        description=console.summary(Resample),
+        epilog="Example: medsynth resample tissue/cohort.json --spacing-mm 2 -o tissue-2mm",
+    )
+    p.add_argument("cohort", type=Path, metavar="COHORT")
+    p.add_argument("-o", "--out", type=Path, required=True)
+    p.add_argument("--spacing-mm", type=float, default=2.0, help="edge of a voxel (default 2)")
+    p.add_argument("--json", action="store_true", help="print the answer as JSON")
+    p.set_defaults(make=lambda a: Resample(a.cohort, a.out, a.spacing_mm, a.json))

@@ -1,0 +1,236 @@
+"""`medsynth evaluate utility`: segmentors trained on real, synthetic and mixed data."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medsynth.commands import console
+from medsynth.errors import ConfigError, DataError, UsageError
+
+if TYPE_CHECKING:
+    from medsynth.config import Fold, Utility
+    from medsynth.core.cohort import Case
+    from medsynth.evaluation.records import Section
+    from medsynth.imaging.examples import Example
+
+
+@dataclass(frozen=True)
+class EvaluateUtility:
+    """Train segmentors on real, synthetic and mixed data, and test them on real people.
+
+    Args:
+        config: YAML file, see configs/evaluate/utility.yaml.
+        out: The report; finished cells stand in `OUT/cells/`, a second run goes on.
+        settings: `key=value` overrides.
+        json: Print the records as JSON.
+    """
+
+    config: Path
+    out: Path
+    settings: tuple[str, ...] = ()
+    json: bool = False
+
+    def run(self) -> int:
+        """Train and test the cells that are missing, then write the report."""
+        from medsynth import config as configs
+
+        if not self.config.exists():
+            raise UsageError("a configuration", "no such file", self.config)
+        text = self.config.read_text(encoding="utf-8")
+        table = configs.parse_utility(text, str(self.config), self.settings)
+        finish(self.out, measure(table, self.out), self.json)
+        return 0
+
+
+def measure(table: "Utility", out: Path, *, small: bool = False) -> "Section":
+    """The utility table of a configuration; the demo makes a small one."""
+    from medsynth.core.random import Key
+    from medsynth.evaluation import utility as measured
+    from medsynth.evaluation.segmentors import Recipe
+
+    folds, sizes = _folds(table, out, small)
+    axes = measured.Axes(
+        table.training,
+        table.segmentors,
+        table.augmentation,
+        table.seeds,
+        table.shares,
+        table.ratios,
+    )
+    recipe = Recipe(
+        table.segmentors[0],
+        False,
+        table.steps,
+        table.batch,
+        table.patch,
+        table.seed,
+        table.precision,
+        table.workers,
+    )
+    todo = measured.cells(axes, len(folds))
+    work = (measured.run(cell, folds[cell.fold], recipe, out) for cell in todo)
+    results = list(console.progress(work, len(todo), "utility", "cell"))
+    return measured.section(results, axes, recipe, sizes, Key(table.seed, ("utility",)))
+
+
+def _folds(table: "Utility", out: Path, small: bool) -> tuple[list[Any], Any]:
+    """Prepared cases of every fold, guarded against leaks."""
+    from medsynth.config import Fold
+    from medsynth.evaluation import utility as measured
+    from medsynth.io import cohort as cohorts
+
+    real = cohorts.read(Path(table.real))
+    given = table.folds or (
+        Fold(tuple(sorted({c.subject for c in real.part("test")})), table.synthetic, table.model),
+    )
+    folds, dropped, unknown, made, tested = [], 0, 0, 0, 0
+    for fold in given:
+        test = [case for case in real if case.subject in fold.test]
+        rest = [case for case in real if case.subject not in fold.test]
+        _enough(fold, test, rest, table.real)
+        _refuse_seen(fold.model or table.model, fold.test)
+        source = fold.synthetic or table.synthetic
+        synthetic = cohorts.read(Path(source)) if source else None
+        kept: tuple[Case, ...] = ()
+        if synthetic:
+            guarded = measured.guard(test, synthetic)
+            kept, unknown = guarded.kept, unknown + guarded.unknown
+            dropped += len(guarded.dropped)
+            for name, why in guarded.dropped:
+                console.say(f"left out {name}: {why}")
+        phantoms = cohorts.read(Path(table.phantoms)) if table.phantoms else None
+        parts = [
+            _prepared(cases, scheme, table, out)
+            for cases, scheme in (
+                (rest, real.scheme),
+                (test, real.scheme),
+                (kept, synthetic.scheme if synthetic else real.scheme),
+                (phantoms or (), phantoms.scheme if phantoms else real.scheme),
+            )
+        ]
+        _same_spacing([example for part in parts for example in part])
+        folds.append(measured.Fold(*(tuple(part) for part in parts)))
+        made, tested = made + len(kept), tested + len(test)
+    sizes = measured.Sizes(
+        len(folds[0].real),
+        tested,
+        made,
+        len(folds[0].phantoms),
+        dropped,
+        unknown,
+        len(folds),
+        small,
+    )
+    return folds, sizes
+
+
+def _enough(fold: "Fold", test: Sequence["Case"], rest: Sequence["Case"], where: str) -> None:
+    if not test or not rest:
+        raise DataError(
+            "real cases to train on and real cases to test on",
+            f"{len(rest)} and {len(test)}",
+            where,
+            "Split the cohort (`medsynth index … --split training=0.8,test=0.2`) or name test "
+            "subjects under `folds`.",
+        )
+    missing = sorted(set(fold.test) - {case.subject for case in test})
+    if missing:
+        raise ConfigError("subjects of the cohort under folds.test", ", ".join(missing), where)
+
+
+def _refuse_seen(model: str | None, test: Sequence[str]) -> None:
+    """A generator that was trained on test subjects makes every column with its scans worthless."""
+    from medsynth import build
+
+    if model is None:
+        console.say("warning: no `model` given: who the generator was trained on is not checked")
+        return
+    if not (Path(model) / "config.yaml").exists():
+        raise UsageError("the run of the generator under `model`", "none", model)
+    seen = sorted(build.training_subjects(Path(model)) & set(test))
+    if seen:
+        raise DataError(
+            "a generator that has not seen the test subjects",
+            f"one trained on {', '.join(seen)}",
+            model,
+            "Train it on the training split only.",
+        )
+
+
+def _prepared(cases: Iterable["Case"], scheme: str, table: "Utility", out: Path) -> list["Example"]:
+    from medsynth.core.cohort import MODALITIES, Cohort
+    from medsynth.imaging.examples import Example, prepare
+
+    cohort = Cohort(scheme, tuple(cases))
+    if not len(cohort):
+        return []
+    cache = Path(table.cache) if table.cache else out / "cache"
+    work = prepare(cohort, MODALITIES, "tumour", cache, 2)
+    ready = []
+    for result in console.progress(work, len(cohort), "prepare"):
+        if isinstance(result, Example):
+            ready.append(result)
+        else:
+            console.say(f"left out: {result[1]}")
+    return ready
+
+
+def _same_spacing(examples: Sequence["Example"]) -> None:
+    """Refuse to mix resolutions."""
+    import numpy as np
+
+    from medsynth.errors import GeometryError
+
+    sizes = [np.sort(np.linalg.norm(e.affine[:3, :3], axis=0)) for e in examples]
+    for example, size in zip(examples, sizes, strict=True):
+        if np.abs(size / sizes[0] - 1).max() > 0.02:
+            raise GeometryError(
+                f"voxels of one size ({sizes[0].round(2)} mm in {examples[0].name})",
+                f"{size.round(2)} mm",
+                example.name,
+                "Bring all cohorts to one spacing with `medsynth resample`.",
+            )
+
+
+def finish(out: Path, section: "Section", as_json: bool) -> None:
+    """Write the report's section with its picture, and say where."""
+    from medsynth import show
+    from medsynth.evaluation import report
+
+    own = [
+        r
+        for r in section.records
+        if r.metric == "dice" and (r.where["share"], r.where["ratio"]) == ("1", "1")
+    ]
+    pictures = []
+    for region in ("WT", "TC", "ET"):
+        rows = [
+            (
+                f"{r.where['segmentor']}, {r.where['augmentation']} augmentation: "
+                f"{r.where['training']}",
+                (r.value, r.low, r.high),
+            )
+            for r in own
+            if r.where["region"] == region
+        ]
+        file = f"utility-{region}.png"
+        show.save(show.intervals(rows, f"Dice, {region}"), out / "pictures" / file)
+        pictures.append(report.Picture(file, f"Dice, {region}: mean and 95 % interval over cases"))
+    console.section(section, report.update(out, section, pictures), as_json)
+
+
+def add(verbs: Any) -> None:
+    """Tell argparse about the verb."""
+    p = verbs.add_parser(
+        "utility",
+        help="does a segmentor get better?",
+        description=console.summary(EvaluateUtility),
+        epilog="Example: medsynth evaluate utility configs/evaluate/utility.yaml "
+        "--set real=real/cohort.json -o report",
+    )
+    p.add_argument("config", type=Path, metavar="CONFIG")
+    p.add_argument("-o", "--out", type=Path, required=True, metavar="REPORT")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    p.add_argument("--json", action="store_true", help="print the records as JSON")
+    p.set_defaults(make=lambda a: EvaluateUtility(a.config, a.out, tuple(a.set), a.json))

@@ -1,0 +1,197 @@
+"""Does a synthetic scan show what its label map says?
+
+A segmentor trained on real scans names the voxels of synthetic ones; its Dice against the
+conditioning label map stands beside its Dice on real scans of people it has not seen.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from medsynth.core.cohort import Cohort
+from medsynth.core.labels import BRAIN, LabelScheme
+from medsynth.core.random import Key
+from medsynth.errors import DataError
+from medsynth.evaluation import heads, segmentors
+from medsynth.evaluation.fidelity import Shown
+from medsynth.evaluation.heads import Head
+from medsynth.evaluation.records import (
+    BAD,
+    GOOD,
+    UNKNOWN,
+    Record,
+    Section,
+    Table,
+    Verdict,
+    listing,
+    number,
+    refused,
+)
+from medsynth.evaluation.scores import dice
+from medsynth.evaluation.segmentors import Recipe
+from medsynth.evaluation.statistics import mean_interval
+
+NAME = "consistency"
+DEGRADED = 12
+"""Synthetic cases that are made worse on purpose."""
+
+NEAR = 0.9
+"""Share of the segmentor's own score that counts as consistent."""
+
+LIMITS = (
+    "The segmentor is only as good as its training: compare with its score on real scans, not "
+    "with 1. It may score higher on synthetic scans than on real ones when they are too clean.",
+    "Tissue labels of real scans come from an algorithm, not from people.",
+)
+
+
+def measure(
+    network: nn.Module,
+    recipe: Recipe,
+    scheme: LabelScheme,
+    real: Cohort,
+    synthetic: Cohort,
+    modalities: Sequence[str],
+    key: Key,
+    shown: Shown[Any],
+    trained_on: int,
+) -> Section:
+    """Dice of every structure on synthetic and on real scans.
+
+    Args:
+        network: A segmentor trained on real scans, from `segmentors.train`.
+        recipe: How it was trained.
+        scheme: What it names.
+        real: Real cases that it has not seen.
+        synthetic: Generated cases.
+        modalities: Scans that it sees, in order.
+        key: Noise of the bad examples, bootstrap.
+        shown: Shows progress.
+        trained_on: Real cases that it was trained on, for the words.
+
+    Raises:
+        DataError: No label maps.
+        GeometryError: Voxels of different size.
+    """
+    own: list[dict[str, float]] = []
+    made: list[dict[str, float]] = []
+    shuffled: list[dict[str, float]] = []
+    worse: dict[tuple[str, int], list[dict[str, float]]] = {}
+    first: Head | None = None
+
+    def named(head: Head) -> np.ndarray:
+        return segmentors.predict(network, recipe.kind, head.scans.data, scheme, recipe.patch)
+
+    for head in shown(heads.read_all(real, modalities), len(real), "segment real"):
+        first = first or head
+        own.append(_dices(named(head), head, scheme))
+    previous: Head | None = None
+    for head in shown(heads.read_all(synthetic, modalities), len(synthetic), "segment synthetic"):
+        if first is not None:
+            heads.same_spacing(first, head)
+        found = named(head)
+        made.append(_dices(found, head, scheme))
+        if previous is not None:
+            shuffled.append(_dices(found, heads.relabelled(head, previous), scheme))
+        if len(made) <= DEGRADED:
+            for name, level, bad in heads.series(head, key):
+                worse.setdefault((name, level), []).append(_dices(named(bad), bad, scheme))
+        previous = head
+    records = list(_records(own, made, shuffled, worse, scheme, recipe, key))
+    main = [r for r in records if "degradation" not in r.where]
+    return Section(
+        NAME,
+        "Label consistency: do the scans show what the label maps say?",
+        (
+            f"Segmentor: {recipe.kind}, {recipe.steps} steps on {trained_on} real cases; scans "
+            f"{', '.join(modalities)}. Value: Dice on {len(made)} synthetic cases against the "
+            f"conditioning label map. Ceiling: the same segmentor on {len(own)} real cases that "
+            "it has not seen. Floor: the same predictions against label maps of other cases.",
+        ),
+        tuple(records),
+        (listing("Dice by structure", main, ("structure",)), _degradations(records)),
+        tuple(_verdicts(main)),
+        LIMITS,
+    )
+
+
+def _dices(named: np.ndarray, head: Head, scheme: LabelScheme) -> dict[str, float]:
+    """Dice of every structure that the label map has."""
+    if head.labels is None:
+        raise DataError("a label map", "none", head.case.name)
+    labels = head.labels if scheme == BRAIN else heads.tumour_of(head.labels)
+    names = [label.abbreviation for label in scheme.labels[1:]]
+    names += [region for region in ("WT", "TC") if region not in names]
+    return {
+        name: dice(scheme.mask(named, name), labels.mask(name))
+        for name in names
+        if labels.has(name)
+    }
+
+
+def _records(
+    own: Sequence[dict[str, float]],
+    made: Sequence[dict[str, float]],
+    shuffled: Sequence[dict[str, float]],
+    worse: dict[tuple[str, int], list[dict[str, float]]],
+    scheme: LabelScheme,
+    recipe: Recipe,
+    key: Key,
+) -> Iterator[Record]:
+    structures = [label.abbreviation for label in scheme.labels[1:]] + ["WT", "TC"]
+
+    def mean(side: Sequence[dict[str, float]], name: str) -> float | None:
+        values = [row[name] for row in side if name in row]
+        return float(np.mean(values)) if values else None
+
+    for name in structures:
+        values = np.array([row[name] for row in made if name in row])
+        where = {"structure": name, "segmentor": recipe.kind}
+        if not len(values):
+            continue
+        if mean(own, name) is None:
+            yield refused(NAME, "dice", "no real test case has it", **where)
+            continue
+        yield Record(
+            NAME, "dice", where, *mean_interval(values, key), mean(shuffled, name),
+            mean(own, name), len(values), 1, recipe.steps,
+        )  # fmt: skip
+    for (name, level), rows in worse.items():
+        values = np.array([np.mean(list(row.values())) for row in rows if row])
+        where = {"structure": "mean", "degradation": name, "level": str(level)}
+        if len(values):
+            yield Record(NAME, "dice", where, *mean_interval(values, key), n=len(values))
+
+
+def _degradations(records: Sequence[Record]) -> Table:
+    rows = [r for r in records if "degradation" in r.where]
+    return Table(
+        "Can it tell? Synthetic scans made worse step by step, mean Dice over structures",
+        ("degradation", "level", "Dice"),
+        tuple((r.where["degradation"], r.where["level"], number(r.value)) for r in rows),
+    )
+
+
+def _verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
+    known = [r for r in records if r.value is not None and (r.ceiling or 0) > 0]
+    for title, names in (("tissue", ("CSF", "GM", "WM")), ("tumour", ("WT", "TC", "ET"))):
+        own = [r for r in known if r.where["structure"] in names]
+        if not own:
+            continue
+        mean = float(np.mean([(r.value or 0) / (r.ceiling or 1) for r in own]))
+        seen = float(np.mean([r.ceiling for r in own if r.ceiling is not None]))
+        if seen < 0.3:
+            yield Verdict(
+                UNKNOWN,
+                f"{title}: the segmentor reaches only Dice {seen:.2f} on real scans; it is no "
+                "judge yet. Train it longer or on more cases.",
+            )
+            continue
+        pairs = [f"{r.where['structure']} {r.value:.2f}/{r.ceiling:.2f}" for r in own]
+        yield Verdict(
+            GOOD if mean >= NEAR else BAD,
+            f"{title}: Dice on synthetic scans is {mean:.0%} of the same segmentor's on real ones "
+            f"({', '.join(pairs)}).",
+        )

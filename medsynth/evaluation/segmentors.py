@@ -1,0 +1,239 @@
+"""Segmentors to judge by: trained on what a column of the table allows, always for the same number
+of steps.
+
+Two kinds: the image-to-image GAN in the direction MRI → labels, as in Shin et al. 2018, and
+MONAI's `DynUNet`, the architecture of nnU-Net. Both play on the same trainer as everything else,
+so the same seed gives the same segmentor. Knows prepared cases; no configuration, no tables.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, cycle, islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medsynth.core.labels import LabelScheme
+from medsynth.core.random import Key
+from medsynth.errors import UsageError
+from medsynth.imaging.discriminator import PatchDiscriminator
+from medsynth.imaging.examples import Example
+from medsynth.imaging.game import PairGame
+from medsynth.imaging.generator import GeneratorSpec, make_generator
+from medsynth.imaging.patches import Augmentation, Channels, Patches
+from medsynth.training.game import Game, Metrics, Noise, Phase
+from medsynth.training.precision import choose_precision
+from medsynth.training.trainer import Trainer
+from medsynth.training.world import World
+
+KINDS = ("gan", "dynunet")
+PLAIN = Augmentation(mirror=False, rotation_deg=0, scale=0, gamma=0, gain=0)
+"""Random crops only."""
+
+USUAL = Augmentation(mirror=True, rotation_deg=12, scale=0.12, gamma=0.3, gain=0.2, elastic=1.0)
+"""Crops, mirroring, rotation, scaling, contrast, brightness, elastic deformation."""
+
+GAN_WIDTHS, GAN_HEAD, JUDGE_WIDTHS = (24, 48, 72, 96), 12, (24, 48)
+UNET_WIDTHS = (16, 32, 64, 96)
+STRIDE = 16
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a segmentor is trained.
+
+    Args:
+        kind: `gan` or `dynunet`.
+        augmented: Whether the usual augmentation is used.
+        steps: Optimiser steps, the same for every column of a table.
+        batch: Cases per step.
+        patch: Voxels along i, j, k, multiples of 16.
+        seed: Root of everything random.
+        precision: `auto`, `bf16`, `fp16` or `fp32`.
+        workers: Loader threads.
+    """
+
+    kind: str
+    augmented: bool
+    steps: int
+    batch: int = 2
+    patch: tuple[int, int, int] = (48, 48, 48)
+    seed: int = 0
+    precision: str = "auto"
+    workers: int = 1
+
+
+class SegmentationGame:
+    """One player that names voxels: Dice and cross-entropy, no opponent."""
+
+    phases = (Phase("segmentor", "generator"),)
+
+    def __init__(self, network: nn.Module) -> None:
+        from monai.losses import DiceCELoss
+
+        self.players = nn.ModuleDict({"generator": network})
+        self._loss = DiceCELoss(softmax=True)
+
+    def loss(self, phase: str, batch: Any, noise: Noise) -> tuple[Tensor, Metrics]:
+        """Loss of one micro-batch."""
+        out = self.players["generator"](batch.source)
+        loss = self._loss(out.float(), batch.target.float())
+        return loss, {"loss": loss.detach()}
+
+
+def mixed(parts: Sequence[tuple[Sequence[Example], float]]) -> list[Example]:
+    """Cases in given proportions: the scarcer kind is repeated, in turn, until the shares are met.
+
+    Args:
+        parts: Cases and their share of what training sees, for example
+            `[(real, 0.5), (synthetic, 0.5)]`.
+
+    Raises:
+        UsageError: A part without cases.
+    """
+    if any(not cases for cases, _ in parts):
+        raise UsageError("cases to train on", "none in one of the parts")
+    total = max(len(cases) / share for cases, share in parts)
+    repeated = [islice(cycle(cases), max(round(share * total), 1)) for cases, share in parts]
+    return list(chain.from_iterable(repeated))
+
+
+def train(
+    recipe: Recipe,
+    courses: Sequence[tuple[Sequence[Example], int]],
+    scheme: LabelScheme,
+    channels: int,
+    shown: Callable[[Iterator[Any], int], Iterator[Any]] = lambda steps, total: steps,
+) -> nn.Module:
+    """Train a segmentor.
+
+    Args:
+        recipe: Kind, length, augmentation, seed.
+        courses: Cases, and the step up to which they are trained on; the second course of two
+            is fine-tuning. The last one ends at `recipe.steps`.
+        scheme: What it names.
+        channels: Scans that it sees.
+        shown: Shows progress over steps.
+
+    Returns:
+        The network with averaged weights, in evaluation mode: scans `(B, C, I, J, K)` → scores
+        `(B, L, I, J, K)`.
+    """
+    torch.manual_seed(Key(recipe.seed, ("segmentor", recipe.kind)).integer())
+    world = World.from_environment()
+    playing, rates = _game(recipe.kind, channels, scheme)
+    playing.players.to(world.device).to(memory_format=torch.channels_last_3d)
+    trainer = Trainer(
+        playing,
+        {n: torch.optim.Adam(p.parameters(), rates[n]) for n, p in playing.players.items()},
+        world=world,
+        seed=recipe.seed,
+        batch=recipe.batch,
+        precision=choose_precision(recipe.precision, world.device),
+        clip_norm=10.0,
+        ema_halflife_cases=max(recipe.steps * recipe.batch / 20, 1.0),
+    )
+    steps = chain.from_iterable(
+        _course(trainer, recipe, cases, until, scheme, channels) for cases, until in courses
+    )
+    for _ in shown(steps, recipe.steps):
+        pass
+    return trainer.averaged("generator").eval().requires_grad_(False)
+
+
+def _course(
+    trainer: Trainer,
+    recipe: Recipe,
+    cases: Sequence[Example],
+    until: int,
+    scheme: LabelScheme,
+    channels: int,
+) -> Iterator[Metrics]:
+    supply = Patches(
+        cases,
+        Channels(tuple(range(channels)), None, len(scheme.labels)),
+        None,
+        patch=recipe.patch,
+        batch=recipe.batch,
+        foreground=0.4,
+        augmentation=USUAL if recipe.augmented else PLAIN,
+        seed=recipe.seed,
+    )
+    batches = supply.batches(
+        trainer.step,
+        rank=0,
+        ranks=1,
+        accumulate=1,
+        device=trainer.world.device,
+        workers=recipe.workers,
+    )
+    yield from trainer.fit(batches, until)
+
+
+def blank(recipe: Recipe, scheme: LabelScheme, channels: int) -> nn.Module:
+    """The network of a recipe before training, to load weights into."""
+    return _game(recipe.kind, channels, scheme)[0].players["generator"]
+
+
+def _game(kind: str, channels: int, scheme: LabelScheme) -> tuple[Game, Mapping[str, float]]:
+    count = len(scheme.labels)
+    if kind == "gan":
+        names = tuple(f"scan{i}" for i in range(channels))
+        spec = GeneratorSpec(
+            "folded", names, scheme.abbreviations, False, True, GAN_WIDTHS, GAN_HEAD
+        )
+        judge = PatchDiscriminator(channels + count, JUDGE_WIDTHS[0], len(JUDGE_WIDTHS))
+        rates = {"generator": 2e-3, "discriminator": 2e-4}
+        return PairGame(make_generator(spec), judge, distance=10.0), rates
+    if kind != "dynunet":
+        raise UsageError(f"a segmentor ({', '.join(KINDS)})", repr(kind))
+    from monai.networks.nets import DynUNet
+
+    levels = len(UNET_WIDTHS)
+    network = DynUNet(
+        3,
+        channels,
+        count,
+        kernel_size=[3] * levels,
+        strides=[1, *[2] * (levels - 1)],
+        upsample_kernel_size=[2] * (levels - 1),
+        filters=UNET_WIDTHS,
+        norm_name=("INSTANCE", {"affine": True}),
+    )
+    return SegmentationGame(network), {"generator": 2e-3}
+
+
+@torch.inference_mode()
+def predict(
+    network: nn.Module, kind: str, scans: np.ndarray, scheme: LabelScheme, patch: Sequence[int]
+) -> np.ndarray:
+    """Name the voxels of one case, in overlapping windows of the size trained with.
+
+    Args:
+        network: From `train`.
+        kind: Its kind.
+        scans: Normalised, `(C, I, J, K)`.
+        scheme: What it names.
+        patch: Window.
+
+    Returns:
+        uint8 `(I, J, K)` in integers of the scheme; background where all scans are 0.
+    """
+    from monai.inferers import sliding_window_inference
+
+    first = next(network.parameters())
+    device = first.device
+    precision = choose_precision("auto", device)
+
+    def forward(batch: Tensor) -> Tensor:
+        noise = torch.zeros_like(batch[:, :1])
+        with torch.autocast(device.type, precision.dtype, enabled=precision.mixed):
+            out = network(batch, noise, None) if kind == "gan" else network(batch)
+        return out.float()
+
+    source = torch.from_numpy(np.ascontiguousarray(scans, np.float32))[None].to(device)
+    out = sliding_window_inference(source, tuple(patch), 2, forward, 0.25, "gaussian")
+    named = np.asarray(scheme.values, np.uint8)[out[0].argmax(0).cpu().numpy()]
+    return named * (scans > 0).any(0)
