@@ -34,9 +34,6 @@ from medsynth.evaluation.segmentors import Recipe
 from medsynth.evaluation.statistics import mean_interval
 
 NAME = "consistency"
-DEGRADED = 12
-"""Synthetic cases that are made worse on purpose."""
-
 NEAR = 0.9
 """Share of the segmentor's own score that counts as consistent."""
 
@@ -57,6 +54,7 @@ def measure(
     key: Key,
     shown: Shown[Any],
     trained_on: int,
+    degraded: int = 12,
 ) -> Section:
     """Dice of every structure on synthetic and on real scans.
 
@@ -70,6 +68,7 @@ def measure(
         key: Noise of the bad examples, bootstrap.
         shown: Shows progress.
         trained_on: Real cases that it was trained on, for the words.
+        degraded: Synthetic cases that are made worse on purpose.
 
     Raises:
         DataError: No label maps.
@@ -95,7 +94,8 @@ def measure(
         made.append(_dices(found, head, scheme))
         if previous is not None:
             shuffled.append(_dices(found, heads.relabelled(head, previous), scheme))
-        if len(made) <= DEGRADED:
+        if len(made) <= degraded:
+            worse.setdefault(("none", 0), []).append(made[-1])
             for name, level, bad in heads.series(head, key):
                 worse.setdefault((name, level), []).append(_dices(named(bad), bad, scheme))
         previous = head
@@ -169,8 +169,10 @@ def _degradations(records: Sequence[Record]) -> Table:
     rows = [r for r in records if "degradation" in r.where]
     return Table(
         "Can it tell? Synthetic scans made worse step by step, mean Dice over structures",
-        ("degradation", "level", "Dice"),
-        tuple((r.where["degradation"], r.where["level"], number(r.value)) for r in rows),
+        ("degradation", "level", "Dice", "n"),
+        tuple(
+            (r.where["degradation"], r.where["level"], number(r.value, 3), str(r.n)) for r in rows
+        ),
     )
 
 

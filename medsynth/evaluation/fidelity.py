@@ -106,6 +106,7 @@ def measure(
     *,
     extract: features.Extract | None = None,
     backbone: str = "radiomics-like, 15 a slice",
+    degraded: int = 2 * LARGEST,
 ) -> Section:
     """All figures of fidelity.
 
@@ -116,13 +117,14 @@ def measure(
         shown: Shows progress.
         extract: Features of slices; None for the radiomics-like default.
         backbone: How to call them.
+        degraded: Real cases that are made worse on purpose, for the ceilings.
 
     Raises:
         DataError: No common scans, or a case is broken.
         GeometryError: Voxels of different size.
     """
     modalities = heads.common_modalities(real, synthetic)
-    own, bad = _real(real, modalities, key, shown, extract)
+    own, bad = _real(real, modalities, key, shown, extract, degraded)
     made, paired = _synthetic(synthetic, real, modalities, key, shown, extract)
     own, made, *worse = _standardised(own, [made, *bad.values()])
     bad = dict(zip(bad, worse, strict=True))
@@ -172,6 +174,7 @@ def _real(
     key: Key,
     shown: Shown[Any],
     extract: features.Extract | None,
+    degraded: int,
 ) -> tuple[list[Summary], Bad]:
     """Summaries of real cases, and of some of them made worse."""
     own: list[Summary] = []
@@ -179,7 +182,7 @@ def _real(
     previous: Head | None = None
     for head in shown(heads.read_all(cohort, modalities), len(cohort), "measure real"):
         own.append(summarise(head, extract))
-        if len(own) <= 2 * LARGEST:
+        if len(own) <= degraded:
             for name, level, worse in heads.series(head, key):
                 bad.setdefault((name, level), []).append(summarise(worse, extract))
             if previous is not None and previous.labels is not None and head.labels is not None:
@@ -261,6 +264,8 @@ def compare(
             NAME, metric, f"needs {MIN_PEOPLE} real people and 2 synthetic cases", **where
         )
     size = min(len(people) // 2, len(made), LARGEST)
+    if bad:  # enough of the other half must have been made worse
+        size = min(size, max(len(bad) // 2, 2))
     rng, values, floors, ceilings = key.numpy(), [], [], []
     for _ in range(SPLITS):
         order = rng.permutation(len(people))

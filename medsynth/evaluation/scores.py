@@ -4,6 +4,7 @@ Conventions of BraTS: a region that neither has scores Dice 1 and HD95 0; one th
 them has scores Dice 0 and HD95 374. Knows arrays only.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,9 +67,11 @@ def hd95(
     one, two = (
         torch.from_numpy(np.pad(mask[box], 1))[None, None] for mask in (predicted, reference)
     )
-    distance = compute_hausdorff_distance(
-        one, two, include_background=True, percentile=95, spacing=list(spacing_mm)
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.6 calls itself the old way
+        distance = compute_hausdorff_distance(
+            one, two, include_background=True, percentile=95, spacing=[float(s) for s in spacing_mm]
+        )
     return min(float(distance), WORST_MM)
 
 

@@ -48,6 +48,7 @@ FEW = 0.1
 LAST = 1 / 3
 """Share of the steps that fine-tuning takes."""
 
+MIN_SEEDS = 3
 METRICS = ("dice", "hd95", "lesion_dice", "lesion_hd95")
 
 LIMITS = (
@@ -497,12 +498,16 @@ def _verdicts(records: Sequence[Record], sizes: Sizes) -> Iterator[Verdict]:
         ]
         if not own:
             continue
+        enough = (own[0].n or 0) >= MIN_PAIRS and (own[0].seeds or 0) >= MIN_SEEDS
         sure = [r for r in own if (r.low or 0) > 0 or (r.high or 0) < 0]
         gain = float(np.mean([r.value for r in own if r.value is not None]))
-        grade = UNKNOWN if len(sure) < len(own) else (GOOD if gain > 0 else BAD)
+        grade = GOOD if gain > 0 else BAD
+        if not enough or len(sure) < len(own):
+            grade = UNKNOWN
         yield Verdict(
             grade,
             f"{column} against real, whole tumour: {100 * gain:+.0f} points of Dice, mean over "
             f"{len(own)} segmentors; the interval excludes 0 in {len(sure)} of {len(own)} "
-            f"(n = {own[0].n} test cases).",
+            f"(n = {own[0].n} test cases, {own[0].seeds} seeds)."
+            + ("" if enough else f" Judged from {MIN_PAIRS} cases and {MIN_SEEDS} seeds on."),
         )

@@ -1,0 +1,130 @@
+"""Fidelity and consistency move the right way."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medsynth.core.cohort import MODALITIES
+from medsynth.core.labels import BRAIN
+from medsynth.core.random import Key
+from medsynth.errors import DataError, GeometryError
+from medsynth.evaluation import consistency, fidelity, heads, segmentors
+from medsynth.evaluation.records import Record, Section
+from medsynth.evaluation.segmentors import Recipe
+from medsynth.imaging.examples import Example, prepare
+from medsynth.io import cohort as cohorts
+
+
+def quiet(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
+    return iter(items)
+
+
+@pytest.fixture(scope="module")
+def measured(coarse: Path, generated: Path) -> Section:
+    real, made = cohorts.read(coarse), cohorts.read(generated)
+    return fidelity.measure(real, made, Key(0), quiet)
+
+
+def pick(section: Section, metric: str, **where: str) -> list[Record]:
+    return [
+        r
+        for r in section.records
+        if r.metric == metric and all(r.where.get(k) == v for k, v in where.items())
+    ]
+
+
+def test_scans_of_the_same_making_sit_at_the_floor(measured: Section) -> None:
+    record = pick(measured, "frechet", modality="all")[0]
+    assert record.value is not None
+    assert record.floor is not None
+    assert record.ceiling is not None
+    assert record.value < 2 * record.floor
+    assert record.ceiling > 3 * record.floor
+    p = pick(measured, "mmd_p")[0].value
+    assert p is not None
+    assert p > 0.05
+
+
+@pytest.mark.parametrize("degradation", ["blur", "noise"])
+def test_every_degradation_makes_the_frechet_distance_worse(
+    measured: Section, degradation: str
+) -> None:
+    rows = pick(measured, "frechet", degradation=degradation)
+    values = [rows[0].floor, *(r.value for r in rows)]
+    assert [r.where["level"] for r in rows] == ["1", "2", "3"]
+    assert np.all(np.diff(np.array(values, float)) > 0)
+
+
+def test_shuffled_labels_are_worse_than_real_ones(measured: Section) -> None:
+    records = [r for r in pick(measured, "contrast") if r.value is not None]
+    assert records
+    assert np.mean([r.ceiling for r in records if r.ceiling]) > 2 * np.mean(
+        [r.floor for r in records if r.floor]
+    )
+
+
+def test_paired_scans_are_measured_only_without_edits(coarse: Path, measured: Section) -> None:
+    assert not pick(measured, "psnr_db")
+    real = cohorts.read(coarse)
+    head = heads.read(real.cases[0], real, MODALITIES)
+    psnr, ssim = fidelity.similarity(heads.noisy(head, 0.1, Key(0)), head)
+    assert psnr == pytest.approx(20, abs=1.5)
+    assert (fidelity.similarity(head, head)[1] > 0.999).all()
+    assert (ssim < 0.99).all()
+
+
+def test_too_few_people_are_refused(coarse: Path, generated: Path) -> None:
+    real = cohorts.read(coarse)
+    few = type(real)(real.scheme, real.cases[:3])
+    section = fidelity.measure(few, cohorts.read(generated), Key(0), quiet)
+    record = pick(section, "frechet", modality="all")[0]
+    assert record.value is None
+    assert "needs 4 real people" in record.where["refused"]
+
+
+def test_voxels_of_another_size_are_refused(coarse: Path, phantoms: Path) -> None:
+    with pytest.raises(GeometryError, match="medsynth resample"):
+        fidelity.measure(cohorts.read(coarse), cohorts.read(phantoms), Key(0), quiet)
+
+
+def test_consistency_falls_with_every_degradation(
+    coarse: Path, generated: Path, tmp_path: Path
+) -> None:
+    real, made = cohorts.read(coarse), cohorts.read(generated)
+    train = [
+        e
+        for e in prepare(real.part("training"), MODALITIES, "brain", tmp_path)
+        if isinstance(e, Example)
+    ]
+    recipe = Recipe("dynunet", True, 120, 2, (16, 16, 16))
+    network = segmentors.train(recipe, [(train, 120)], BRAIN, 4)
+    section = consistency.measure(
+        network, recipe, BRAIN, real.part("test"), made, MODALITIES, Key(0), quiet, len(train)
+    )
+    white = pick(section, "dice", structure="WM")[0]
+    assert white.value is not None
+    assert white.ceiling is not None
+    assert white.floor is not None
+    assert white.value > 0.7
+    assert white.value == pytest.approx(white.ceiling, abs=0.08)
+    assert white.floor < white.value - 0.1
+    for name in ("blur", "noise"):
+        rows = [
+            *pick(section, "dice", degradation="none"),
+            *pick(section, "dice", degradation=name),
+        ]
+        assert np.all(np.diff([r.value or 0 for r in rows]) < 0), name
+
+
+def test_label_maps_are_needed_for_consistency(coarse: Path, tmp_path: Path) -> None:
+    real = cohorts.read(coarse)
+    head = heads.read(real.cases[0], real, MODALITIES)
+    with pytest.raises(DataError, match="label map"):
+        consistency._dices(
+            np.zeros(head.mask.shape, np.uint8),
+            type(head)(head.case, head.scans, head.mask, None, 0.0),
+            BRAIN,
+        )

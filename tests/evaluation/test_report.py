@@ -1,0 +1,82 @@
+"""The report: sections replace their own, and the page opens without a network."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medsynth.errors import DataError
+from medsynth.evaluation import report
+from medsynth.evaluation.records import Record, Section, Table, Verdict
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+
+
+def section(name: str, value: float) -> Section:
+    return Section(
+        name,
+        f"Section {name}",
+        ("How it was measured.",),
+        (Record(name, "dice", {"region": "WT"}, value, 0.1, 0.9, n=7),),
+        (Table("A table", ("figure", "value"), (("dice <b>", f"{value}"),)),),
+        (Verdict("bad", f"Verdict {value}."), Verdict("unknown", "Nobody knows.")),
+        ("It cannot tell everything.",),
+    )
+
+
+def test_a_section_replaces_its_own_and_leaves_the_others(tmp_path: Path) -> None:
+    report.update(tmp_path, section("privacy", 0.3), [])
+    report.update(tmp_path, section("utility", 0.5), [])
+    report.update(tmp_path, section("privacy", 0.7), [])
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert data["schema"] == "medsynth-report/1"
+    found = {r["section"]: r["value"] for r in data["records"]}
+    assert found == {"utility": 0.5, "privacy": 0.7}
+    keys = set(data["records"][0])
+    assert keys == {
+        "section", "metric", "where", "value", "low", "high", "floor", "ceiling", "n", "seeds",
+        "steps",
+    }  # fmt: skip
+    text = (tmp_path / "report.md").read_text()
+    assert text.index("Section utility") < text.index("Section privacy")
+    assert "0.3" not in text
+
+
+def test_another_schema_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text('{"schema": "medsynth-report/9"}')
+    with pytest.raises(DataError, match="medsynth-report/9"):
+        report.update(tmp_path, section("privacy", 0.3), [])
+
+
+def test_the_page_holds_everything_and_fetches_nothing(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (40, 20), (200, 30, 30)).save(tmp_path / "pictures" / "red.png")
+    page = report.update(tmp_path, section("utility", 0.5), [report.Picture("red.png", "Red")])
+    text = page.read_text()
+    assert "data:image/png;base64," in text
+    assert "http" not in text
+    assert "dice &lt;b&gt;" in text
+    assert "What these figures cannot tell" in text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium to render the page")
+def test_chromium_renders_the_page(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (400, 200), (200, 30, 30)).save(tmp_path / "pictures" / "red.png")
+    page = report.update(tmp_path, section("utility", 0.5), [report.Picture("red.png", "Red")])
+    shot = tmp_path / "shot.png"
+    subprocess.run(
+        [
+            str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--screenshot={shot}",
+            "--window-size=1000,1400", page.as_uri(),
+        ],
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    pixels = np.asarray(Image.open(shot).convert("RGB")).astype(int)
+    red = (np.abs(pixels - (200, 30, 30)).sum(2) < 20).sum()
+    assert red > 400 * 200 * 0.9  # the picture is there
+    assert (pixels.sum(2) < 300).sum() > 2000  # and text

@@ -1,0 +1,153 @@
+"""The utility table: guard, steps, resuming, columns."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medsynth.cli import main
+from medsynth.core.labels import BRATS2023
+from medsynth.errors import DataError
+from medsynth.evaluation import segmentors, utility
+from medsynth.evaluation.segmentors import Recipe
+from medsynth.evaluation.utility import TRAININGS, Axes, Cell, Fold
+from medsynth.imaging.examples import Example
+from medsynth.io import cohort as cohorts
+
+
+def config(coarse: Path, generated: Path, folder: Path, more: str = "") -> Path:
+    path = folder / "utility.yaml"
+    path.write_text(f"""
+kind: utility
+real: {coarse / "cohort.json"}
+synthetic: {generated / "cohort.json"}
+phantoms: {generated / "cohort.json"}
+training: [real, real+synthetic, synthetic, synthetic+10%real, real+phantoms]
+segmentors: [dynunet]
+augmentation: [true]
+seeds: 1
+steps: 3
+batch: 2
+patch: [16, 16, 16]
+{more}
+""")
+    return path
+
+
+def test_the_guard_drops_whoever_descends_from_the_test_set(coarse: Path, generated: Path) -> None:
+    test, made = cohorts.read(coarse).part("test"), cohorts.read(generated)
+    guard = utility.guard(test.cases, made)
+    assert {name for name, _ in guard.dropped} == {case.name for case in test}
+    assert all("ancestors" in why for _, why in guard.dropped)
+    assert len(guard.kept) == 8
+    assert guard.unknown == 0
+    with pytest.raises(DataError, match="do not descend"):
+        utility.guard(cohorts.read(coarse).cases, made)
+
+
+def test_the_table_its_report_and_going_on(
+    coarse: Path, generated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "report"
+    command = ["evaluate", "utility", str(config(coarse, generated, tmp_path)), "-o", str(out)]
+    assert main([*command, "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "left out BraTS-PHM-00008-000" in printed.err
+    records = json.loads(printed.out)
+    dice = [r for r in records if r["metric"] == "dice" and r["where"]["region"] == "WT"]
+    assert {r["where"]["training"] for r in dice} == set(TRAININGS) - {"phantoms"}
+    assert {(r["steps"], r["seeds"], r["n"]) for r in dice} == {(3, 1, 4)}
+    p = next(r for r in records if r["metric"] == "dice_p")
+    assert p["value"] is None
+    assert p["where"]["refused"] == "needs 6 test cases"
+    report = json.loads((out / "report.json").read_text())
+    assert report["schema"] == "medsynth-report/1"
+    cells = sorted((out / "cells").glob("*.json"))
+    assert len(cells) == 5
+    times = {c: c.stat().st_mtime_ns for c in cells}
+    gone = cells[0].read_bytes()
+    cells[0].unlink()
+    before = (out / "report.json").read_bytes()
+    assert main(command) == 0
+    assert cells[0].read_bytes() == gone
+    assert all(c.stat().st_mtime_ns == t for c, t in times.items() if c != cells[0])
+    assert (out / "report.json").read_bytes() == before
+
+
+def test_a_generator_that_saw_test_subjects_is_refused(
+    phantoms: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = json.loads((phantoms / "cohort.json").read_text())["training"][0]["subject"]
+    path = config(phantoms, phantoms, tmp_path, f"model: {trained}\nfolds: [{{test: [{seen}]}}]")
+    assert main(["evaluate", "utility", str(path), "-o", str(tmp_path / "report")]) == 1
+    assert f"one trained on {seen}" in capsys.readouterr().err
+
+
+def test_synthetic_cases_without_sidecars_are_used_and_named(
+    coarse: Path, generated: Path, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    listing = json.loads((generated / "cohort.json").read_text())
+    for case in listing["training"]:
+        for key in ("label", "brain"):
+            case[key] = str(_moved(generated / case[key], bare))
+        case["image"] = [str(_moved(generated / image, bare)) for image in case["image"]]
+    (bare / "cohort.json").write_text(json.dumps(listing))
+    guard = utility.guard(cohorts.read(coarse).part("test").cases, cohorts.read(bare))
+    assert guard.unknown == 12
+    sizes = utility.Sizes(8, 4, 12, 0, 0, guard.unknown, 1)
+    axes = Axes(("real",), ("dynunet",), (True,), 1)
+    section = utility.section([], axes, Recipe("dynunet", True, 3), sizes, key=_key())
+    assert section.verdicts[0].grade == "bad"
+    assert "could not work for 12" in section.verdicts[0].text
+
+
+def _moved(path: Path, folder: Path) -> Path:
+    target = folder / path.name
+    target.write_bytes(path.read_bytes())
+    return target
+
+
+def _key():  # type: ignore[no-untyped-def]
+    from medsynth.core.random import Key
+
+    return Key(0)
+
+
+def example(name: str) -> Example:
+    return Example(name, Path(name), BRATS2023)
+
+
+def test_every_column_gets_the_same_steps_and_its_share() -> None:
+    real, made = tuple(map(example, "abcde")), tuple(map(example, "uvwxyz"))
+    fold = Fold(real, (), made, tuple(map(example, "pq")))
+    for training in TRAININGS:
+        cell = Cell(0, training, "gan", True, 0)
+        assert utility.courses(cell, fold, 90)[-1][1] == 90
+    tuned = utility.courses(Cell(0, "synthetic+10%real", "gan", True, 0), fold, 90)
+    assert [len(cases) for cases, _ in tuned] == [6, 1]
+    assert tuned[0][1] == 60
+    mixed, _ = utility.courses(Cell(0, "real+synthetic", "gan", True, 0, ratio=2.0), fold, 90)[0]
+    share = sum(e.name in "uvwxyz" for e in mixed) / len(mixed)
+    assert share == pytest.approx(2 / 3, abs=0.05)
+    few, _ = utility.courses(Cell(0, "real", "gan", True, 0, share=0.4), fold, 90)[0]
+    assert len(few) == 2
+
+
+@pytest.mark.parametrize("kind", segmentors.KINDS)
+def test_the_same_seed_gives_the_same_segmentor(kind: str, coarse: Path, tmp_path: Path) -> None:
+    import torch
+
+    from medsynth.core.cohort import MODALITIES
+    from medsynth.imaging.examples import prepare
+
+    part = cohorts.read(coarse).part("test")
+    cases = [e for e in prepare(part, MODALITIES, "tumour", tmp_path) if isinstance(e, Example)]
+    recipe = Recipe(kind, True, 3, 2, (16, 16, 16), seed=5)
+    one, two = (segmentors.train(recipe, [(cases, 3)], BRATS2023, 4) for _ in range(2))
+    pairs = zip(one.parameters(), two.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    named = segmentors.predict(one, kind, cases[0].scans, BRATS2023, recipe.patch)
+    assert named.shape == cases[0].labels.shape
+    assert set(named.ravel()) <= {0, 1, 2, 3}
