@@ -20,6 +20,21 @@ SPACING_MM = 2.0
 WITHIN = 0.10
 """How near the brightness of a structure should be, as a share of a modality's range."""
 
+JUDGED, UTILITY_STEPS, READER_STEPS, DEGRADED = 14, 60, 100, 4
+"""How small the demo's evaluation is: label maps, steps of segmentors, bad examples."""
+
+SMALL = (
+    "Small on purpose: phantoms, few steps, one seed, one segmentor. It shows what a report looks "
+    "like; `medsynth evaluate` measures in earnest."
+)
+EDITS = """\
+steps:
+  - mirror: {}
+    probability: 0.5
+  - scale: {volume: [0.84, 1.16]}
+  - shift: {distance_mm: [0, 15]}
+"""
+
 ROWS = (
     ("original", ()),
     ("mirrored", ("mirror",)),
@@ -40,7 +55,7 @@ train: {{steps: {steps}, batch: 2, rate_generator: 1.0e-3, rate_discriminator: 1
 
 @dataclass(frozen=True)
 class Demo:
-    """Phantoms, training, five edits, four modalities, one picture.
+    """Phantoms, training, five edits, four modalities, one picture, one report.
 
     Args:
         out: Everything goes here; a demo that was stopped goes on.
@@ -59,17 +74,19 @@ class Demo:
         from medsynth.imaging.synthesizer import load
 
         begun = time.monotonic()
-        console.say("1/4  phantoms: brains from physics, no patient in them")
+        console.say("1/5  phantoms: brains from physics, no patient in them")
         Phantom(self.out / "cohort", CASES, SPACING_MM, HEALTHY, TEST, self.seed).run()
-        console.say("2/4  training: label map → T1, T1c, T2, FLAIR")
+        console.say("2/5  training: label map → T1, T1c, T2, FLAIR")
         self._train()
-        console.say("3/4  editing a tumour that training has not seen, and generating")
+        console.say("3/5  editing a tumour that training has not seen, and generating")
         model = load(self.out / "run")
         self._edit()
         self._generate(model)
-        console.say("4/4  measuring: is every structure as bright as in the phantom's own scan?")
+        console.say("4/5  measuring: is every structure as bright as in the phantom's own scan?")
         gaps = self._contrast(model)
         good = sum(gap.gap <= WITHIN for gap in gaps)
+        console.say("5/5  judging: does it help, is it faithful, what does it give away? (small)")
+        self._judge()
         self._report(gaps, good, time.monotonic() - begun)
         return 0
 
@@ -179,6 +196,43 @@ class Demo:
             gaps += compare(replace(made, data=made.data / UNITS), own, labels)
         return gaps
 
+    def _judge(self) -> None:
+        """A small report on scans made from edited label maps of the training phantoms."""
+        from medsynth.commands import utility
+        from medsynth.commands.edit import Edit
+        from medsynth.commands.evaluate import (
+            EvaluateConsistency,
+            EvaluateFidelity,
+            EvaluatePrivacy,
+        )
+        from medsynth.commands.generate import Generate
+        from medsynth.config import Utility
+        from medsynth.core.cohort import Cohort
+        from medsynth.core.paths import write_text
+        from medsynth.io import cohort as cohorts
+
+        place, report = self.out / "report" / "scans", self.out / "report"
+        real, made = self.out / "cohort" / "cohort.json", place / "synthetic" / "cohort.json"
+        training = cohorts.read(real).part("training")
+        cohorts.write(place / "parents.json", Cohort(training.scheme, training.cases[:JUDGED]))
+        write_text(place / "edits.yaml", EDITS)
+        edit = Edit(place / "parents.json", place / "edited", recipe=place / "edits.yaml")
+        replace(edit, seed=self.seed).run()
+        Generate(
+            self.out / "run", place / "edited" / "cohort.json", place / "synthetic", seed=self.seed
+        ).run()
+        table = Utility(
+            str(real), str(made), str(self.out / "run"), segmentors=("dynunet",),
+            augmentation=(True,), seeds=1, steps=UTILITY_STEPS, seed=self.seed,
+        )  # fmt: skip
+        utility.publish(report, *utility.measure(table, report), small=SMALL)
+        for measurement in (
+            EvaluateConsistency(real, made, report, steps=READER_STEPS, degraded=DEGRADED),
+            EvaluateFidelity(real, made, report, degraded=2 * DEGRADED),
+            EvaluatePrivacy(real, made, report, model=self.out / "run"),
+        ):
+            utility.publish(report, *measurement.measure(), small=SMALL)
+
     def _report(self, gaps: Sequence["Contrast"], good: int, seconds: float) -> None:
         structures = dict.fromkeys(gap.structure for gap in gaps)
         modalities = dict.fromkeys(gap.modality for gap in gaps)
@@ -204,6 +258,7 @@ done in {seconds / 60:.1f} minutes
   {self.out}/synthetic/        the same as NIfTI, with label maps and where they come from
   {self.out}/edited/           the edited label maps
   {self.out}/run/              the model, its metrics and previews
+  {self.out}/report/report.html  does it help, is it faithful, what does it give away (small)
 
 next
   medsynth edit {self._brain(self._shown())} -o mine.nii.gz --op shift:0,-15,5 --op grow:ED=4

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsynth.commands import console, utility
+from medsynth.commands.utility import publish
 from medsynth.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
 
     from medsynth.core.cohort import Cohort
     from medsynth.core.labels import LabelScheme
+    from medsynth.evaluation.records import Section
     from medsynth.evaluation.report import Picture
     from medsynth.evaluation.segmentors import Recipe
+
+    Measured = tuple[Section, list[Picture]]
 
 SHOWN = 3
 """Real and synthetic cases, and nearest neighbours, that the report pictures."""
@@ -33,6 +37,7 @@ class EvaluateFidelity:
         backbone: A torchvision model instead of the radiomics-like features; needs `weights`.
         weights: Its weights; nothing is downloaded.
         seed: Root of splits and noise.
+        degraded: Real cases that are made worse on purpose.
         json: Print the records as JSON.
     """
 
@@ -42,12 +47,18 @@ class EvaluateFidelity:
     backbone: str | None = None
     weights: Path | None = None
     seed: int = 0
+    degraded: int = 40
     json: bool = False
 
     def run(self) -> int:
         """Measure and write the section."""
+        publish(self.out, *self.measure(), as_json=self.json)
+        return 0
+
+    def measure(self) -> "Measured":
+        """The section and its pictures."""
         from medsynth.core.random import Key
-        from medsynth.evaluation import features, fidelity, report
+        from medsynth.evaluation import features, fidelity
         from medsynth.io import cohort as cohorts
 
         if bool(self.backbone) != bool(self.weights):
@@ -59,11 +70,9 @@ class EvaluateFidelity:
             words = {"backbone": f"torchvision {self.backbone}, layer before the last"}
         section = fidelity.measure(
             real, synthetic, Key(self.seed, ("fidelity",)), console.progress,
-            extract=extract, **words,
+            extract=extract, degraded=self.degraded, **words,
         )  # fmt: skip
-        pictures = _montage(real, synthetic, self.out)
-        console.section(section, report.update(self.out, section, pictures), self.json)
-        return 0
+        return section, _montage(real, synthetic, self.out)
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,7 @@ class EvaluateConsistency:
         segmentor: `gan` or `dynunet`.
         steps, batch, patch: Its training.
         seed: Root of its training.
+        degraded: Synthetic cases that are made worse on purpose.
         json: Print the records as JSON.
     """
 
@@ -88,13 +98,19 @@ class EvaluateConsistency:
     batch: int = 2
     patch: int = 48
     seed: int = 0
+    degraded: int = 12
     json: bool = False
 
     def run(self) -> int:
-        """Train the segmentor unless it is there, then measure."""
+        """Train the segmentor unless it is there, then measure and write the section."""
+        publish(self.out, *self.measure(), as_json=self.json)
+        return 0
+
+    def measure(self) -> "Measured":
+        """The section; it has no pictures."""
         from medsynth.core.labels import BRAIN, BRATS2023
         from medsynth.core.random import Key
-        from medsynth.evaluation import consistency, report
+        from medsynth.evaluation import consistency
         from medsynth.evaluation.heads import common_modalities
         from medsynth.evaluation.segmentors import Recipe
         from medsynth.io import cohort as cohorts
@@ -117,10 +133,9 @@ class EvaluateConsistency:
         network = _segmentor(recipe, train, modalities, scheme, self.out)
         section = consistency.measure(
             network, recipe, scheme, test, synthetic, modalities,
-            Key(self.seed, ("consistency",)), console.progress, len(train),
+            Key(self.seed, ("consistency",)), console.progress, len(train), self.degraded,
         )  # fmt: skip
-        console.section(section, report.update(self.out, section, []), self.json)
-        return 0
+        return section, []
 
 
 def _segmentor(
@@ -182,9 +197,14 @@ class EvaluatePrivacy:
     json: bool = False
 
     def run(self) -> int:
-        """Trace all cases, audit them, picture the nearest neighbours."""
+        """Trace all cases, audit them, write the section."""
+        publish(self.out, *self.measure(), as_json=self.json)
+        return 0
+
+    def measure(self) -> "Measured":
+        """The section and pictures of the nearest neighbours."""
         from medsynth.core.random import Key
-        from medsynth.evaluation import privacy, report
+        from medsynth.evaluation import privacy
         from medsynth.evaluation.heads import common_modalities
         from medsynth.io import cohort as cohorts
 
@@ -205,9 +225,7 @@ class EvaluatePrivacy:
         key = Key(self.seed, ("privacy",))
         section = privacy.audit(inside, outside, made, key, modalities)
         nearest = privacy.closest(inside, outside, made, SHOWN)
-        pictures = _neighbours(nearest, members, others, synthetic, self.out)
-        console.section(section, report.update(self.out, section, pictures), self.json)
-        return 0
+        return section, _neighbours(nearest, members, others, synthetic, self.out)
 
 
 def _attack(run: Path) -> Any:

@@ -1,7 +1,7 @@
 """`medsynth evaluate utility`: segmentors trained on real, synthetic and mixed data."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from medsynth.config import Fold, Utility
     from medsynth.core.cohort import Case
     from medsynth.evaluation.records import Section
+    from medsynth.evaluation.report import Picture
     from medsynth.imaging.examples import Example
 
 
@@ -39,17 +40,17 @@ class EvaluateUtility:
             raise UsageError("a configuration", "no such file", self.config)
         text = self.config.read_text(encoding="utf-8")
         table = configs.parse_utility(text, str(self.config), self.settings)
-        finish(self.out, measure(table, self.out), self.json)
+        publish(self.out, *measure(table, self.out), as_json=self.json)
         return 0
 
 
-def measure(table: "Utility", out: Path, *, small: bool = False) -> "Section":
-    """The utility table of a configuration; the demo makes a small one."""
+def measure(table: "Utility", out: Path) -> tuple["Section", list["Picture"]]:
+    """The utility table of a configuration, and its pictures; the demo makes a small one."""
     from medsynth.core.random import Key
     from medsynth.evaluation import utility as measured
     from medsynth.evaluation.segmentors import Recipe
 
-    folds, sizes = _folds(table, out, small)
+    folds, sizes = _folds(table, out)
     axes = measured.Axes(
         table.training,
         table.segmentors,
@@ -71,10 +72,11 @@ def measure(table: "Utility", out: Path, *, small: bool = False) -> "Section":
     todo = measured.cells(axes, len(folds))
     work = (measured.run(cell, folds[cell.fold], recipe, out) for cell in todo)
     results = list(console.progress(work, len(todo), "utility", "cell"))
-    return measured.section(results, axes, recipe, sizes, Key(table.seed, ("utility",)))
+    section = measured.section(results, axes, recipe, sizes, Key(table.seed, ("utility",)))
+    return section, _pictures(section, out)
 
 
-def _folds(table: "Utility", out: Path, small: bool) -> tuple[list[Any], Any]:
+def _folds(table: "Utility", out: Path) -> tuple[list[Any], Any]:
     """Prepared cases of every fold, guarded against leaks."""
     from medsynth.config import Fold
     from medsynth.evaluation import utility as measured
@@ -120,7 +122,6 @@ def _folds(table: "Utility", out: Path, small: bool) -> tuple[list[Any], Any]:
         dropped,
         unknown,
         len(folds),
-        small,
     )
     return folds, sizes
 
@@ -193,8 +194,8 @@ def _same_spacing(examples: Sequence["Example"]) -> None:
             )
 
 
-def finish(out: Path, section: "Section", as_json: bool) -> None:
-    """Write the report's section with its picture, and say where."""
+def _pictures(section: "Section", out: Path) -> list["Picture"]:
+    """Dice of every column with its interval, a picture a region."""
     from medsynth import show
     from medsynth.evaluation import report
 
@@ -217,6 +218,32 @@ def finish(out: Path, section: "Section", as_json: bool) -> None:
         file = f"utility-{region}.png"
         show.save(show.intervals(rows, f"Dice, {region}"), out / "pictures" / file)
         pictures.append(report.Picture(file, f"Dice, {region}: mean and 95 % interval over cases"))
+    return pictures
+
+
+def publish(
+    out: Path,
+    section: "Section",
+    pictures: Sequence["Picture"],
+    *,
+    small: str | None = None,
+    as_json: bool = False,
+) -> None:
+    """Put a section into the report and say what it found.
+
+    Args:
+        out: The report.
+        section: What was measured.
+        pictures: Below `OUT/pictures/`.
+        small: Why the figures are small, for a demonstration; None for a real measurement.
+        as_json: Print the records as JSON, too.
+    """
+    from medsynth.evaluation import report
+
+    if small:
+        section = replace(
+            section, title=f"{section.title} (small)", method=(small, *section.method)
+        )
     console.section(section, report.update(out, section, pictures), as_json)
 
 

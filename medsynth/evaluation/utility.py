@@ -287,7 +287,6 @@ class Sizes:
     dropped: int
     unknown: int
     folds: int
-    small: bool = False
 
 
 def section(
@@ -303,7 +302,7 @@ def section(
     tables += _curves(records)
     return Section(
         NAME,
-        "Utility: does a segmentor get better?" + (" (small)" if sizes.small else ""),
+        "Utility: does a segmentor get better?",
         (
             f"{sizes.real} real training and {sizes.test} test cases over {sizes.folds} fold(s) by "
             f"subject; {sizes.synthetic} synthetic cases, {sizes.phantoms} phantoms; "
