@@ -82,7 +82,7 @@ def test_scans_and_labels_turn_together(examples: list[Example]) -> None:
     labels[10:30, 12:20, 15:25] = 1
     scans = labels[None].astype(np.float32)
     moved, named = _turn(
-        scans, labels, np.deg2rad([20.0, -15, 30]), np.array([1.1, 0.9, 1.0]), (32, 32, 32)
+        scans, labels, np.deg2rad([20.0, -15, 30]), np.array([1.1, 0.9, 1.0]), None, (32, 32, 32)
     )
     inside = moved[0] > 0.99
     outside = moved[0] < 0.01
@@ -99,6 +99,7 @@ def test_a_quarter_turn_is_exact() -> None:
         labels,
         np.array([0, 0, np.pi / 2]),
         np.ones(3),
+        None,
         (16, 16, 16),
     )
     assert any((named == np.rot90(labels, turn, (0, 1))).all() for turn in (1, 3))
