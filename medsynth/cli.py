@@ -1,6 +1,7 @@
 """The command line: parses, dispatches, and turns errors into messages and exit codes.
 
-Exit codes: 0 done; 1 the data are at fault; 2 the command line or configuration is.
+Exit codes: 0 done; 1 the data are at fault; 2 the command line or configuration is; 130 and 143
+stopped by Ctrl-C or SIGTERM.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from medsynth.commands import (
     tissue,
     train,
 )
-from medsynth.errors import MedsynthError
+from medsynth.errors import Interrupted, MedsynthError
 from medsynth.training.memory import keep_freed_memory
 
 VERBS = (demo, phantom, index, check, tissue, resample, edit, train, generate, evaluate, show)
@@ -74,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MedsynthError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_code
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return stop.exit_code
     except OSError as error:  # a full disk, a folder without permission
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

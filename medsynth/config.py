@@ -17,6 +17,11 @@ import yaml
 
 from medsynth.errors import ConfigError
 
+LOWEST = 3
+"""Voxels along an edge at the lowest level of a network that are left of a patch at least. Less
+has no inside, and with 2 oneDNN 3.13 reads unset memory in bf16 on CPUs without AMX (docs/log.md).
+"""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -245,8 +250,10 @@ def parse_utility(text: str, where: str, settings: Sequence[str] = ()) -> Utilit
             raise ConfigError(f"{key} among {', '.join(choices)}", repr(strange or None), where)
     if min(table.seeds, table.steps, table.batch, table.workers) < 1:
         raise ConfigError("seeds, steps, batch and workers of at least 1", "less", where)
-    if any(n % 16 or n < 16 for n in table.patch):
-        raise ConfigError("patch in multiples of 16", str(list(table.patch)), where)
+    if any(n % 16 or n < 16 * LOWEST for n in table.patch):
+        raise ConfigError(
+            f"patch in multiples of 16, from {16 * LOWEST} on", str(list(table.patch)), where
+        )
     if any(not 0 < share <= 1 for share in table.shares) or min(table.ratios) <= 0:
         raise ConfigError("shares in (0, 1] and ratios above 0", "others", where)
     given = table.synthetic or (table.folds and all(fold.synthetic for fold in table.folds))
@@ -417,10 +424,12 @@ def _check(config: Config, where: str) -> None:
             where,
             "Set discriminator.kind: patch.",
         )
-    stride = 2 ** max(len(config.generator.widths), len(config.discriminator.widths))
-    if any(n % stride or n < stride for n in data.patch):
+    levels = len(config.generator.widths) - (config.generator.kind == "unet")
+    stride = 2 ** max(levels, len(config.discriminator.widths))
+    if any(n % stride or n < LOWEST * stride for n in data.patch):
         raise ConfigError(
-            f"data.patch in multiples of {stride} (2 to the number of widths)",
+            f"data.patch in multiples of {stride} (2 to the number of halvings), from "
+            f"{LOWEST * stride} on",
             str(list(data.patch)),
             where,
         )

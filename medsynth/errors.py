@@ -54,6 +54,19 @@ class TrainingError(MedsynthError):
     """Training that went wrong: not a number, a collapsed player, a broken checkpoint."""
 
 
+class Interrupted(Exception):  # noqa: N818
+    """Stopped on request after saving, no fault; the command line prints `words` and leaves.
+
+    Args:
+        signal: Number of the signal that asked for it.
+        words: What was saved and how to go on.
+    """
+
+    def __init__(self, signal: int, words: str) -> None:
+        self.exit_code = 128 + signal
+        super().__init__(words)
+
+
 class UsageError(MedsynthError):
     """A command line that makes no sense."""
 

@@ -4,6 +4,7 @@ Takes values, not files, and knows no networks. Slices are shown as radiologists
 patient's right on the left of the picture, front and head up.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,12 +73,14 @@ def figure_rows(rows: Sequence[Row]) -> Figure:
 
 
 def montage(files: Sequence[tuple[str, Volume | LabelMap]]) -> Figure:
-    """Three planes of each scan or label map; outlines of the first label map on the same grid.
+    """Three planes of each scan or label map; scans with outlines of the label map on their grid
+    that is of the same case, or else of the only one.
 
     Args:
-        files: Name and value; a volume gives a row per channel.
+        files: Name and value, names as of files (`CASE-t1c`, `CASE-brain`); a volume gives a row
+            per channel.
     """
-    maps = [value for _, value in files if isinstance(value, LabelMap)]
+    maps = [(name, value) for name, value in files if isinstance(value, LabelMap)]
     rows: list[tuple[str, np.ndarray | LabelMap, Volume | LabelMap]] = []
     for name, value in files:
         if isinstance(value, LabelMap):
@@ -86,7 +89,7 @@ def montage(files: Sequence[tuple[str, Volume | LabelMap]]) -> Figure:
             rows += [(name, scan, value) for scan in value.data]
     figure = _canvas(len(rows), 3)
     for index, (name, data, grid) in enumerate(rows):
-        over = next((m for m in maps if m.same_grid(grid)), None)
+        over = _of_case(name, [(n, m) for n, m in maps if m.same_grid(grid)])
         axes = figure.axes[3 * index : 3 * index + 3]
         for axis, plane in zip(axes, (2, 1, 0), strict=True):
             if isinstance(data, LabelMap):
@@ -104,8 +107,15 @@ def montage(files: Sequence[tuple[str, Volume | LabelMap]]) -> Figure:
         axes[0].set_ylabel(name, color="white", fontsize=8)
     _sides(figure.axes[0])
     if maps:
-        _legend(figure, maps[0].scheme)
+        _legend(figure, maps[0][1].scheme)
     return figure
+
+
+def _of_case(name: str, maps: Sequence[tuple[str, LabelMap]]) -> LabelMap | None:
+    """The label map whose case has that scan, by its name; else the first of one case alone."""
+    cases = [re.sub(r"[-_](brain|seg)$", "", of) for of, _ in maps]
+    mine = [m for case, (_, m) in zip(cases, maps, strict=True) if re.match(case + r"\b|_", name)]
+    return mine[0] if mine else maps[0][1] if len(set(cases)) == 1 else None
 
 
 def previews(source: LabelMap, real: Volume, generated: Volume) -> Figure:
@@ -241,7 +251,7 @@ def _legend(figure: Figure, scheme: LabelScheme) -> None:
     figure.legend(
         handles=lines,
         loc="outside lower center",
-        ncols=4,
+        ncols=4 if figure.get_figwidth() > 8 else 2,
         frameon=False,
         labelcolor="white",
         fontsize=8,

@@ -39,7 +39,7 @@ def small_config(phantoms: Path, folder: Path, steps: int = 6) -> Path:
     path = folder / "small.yaml"
     path.write_text(f"""
 data: {{cohort: {phantoms / "cohort.json"}, patch: [16, 16, 16], workers: 2}}
-generator: {{widths: [8, 8, 8], head: 4}}
+generator: {{widths: [8, 8], head: 4}}
 discriminator: {{widths: [8, 8], head: 4}}
 loss: {{r1_every: 2}}
 train: {{steps: {steps}, batch: 2, save_every: 3, preview_every: 6, log_every: 1}}

@@ -37,7 +37,8 @@ def test_every_recipe_is_valid() -> None:
     (MINIMAL + "train: {steps: 0}", "at least 1"),
     (MINIMAL + "train: {precision: bf61}", "Did you mean 'bf16'"),
     (MINIMAL + "generator: {kind: unet}", "discriminator.kind: patch"),
-    ("data: {cohort: c, patch: [20, 16, 16]}", "multiples of 16"),
+    ("data: {cohort: c, patch: [56, 48, 48]}", "multiples of 16"),
+    ("data: {cohort: c, patch: [32, 48, 48]}", "from 48 on"),
     ("data: {cohort: c, labels: tumour}", "medsynth tissue"),
     ("data: {cohort: c, source: [t1n], target: [t1n]}", "other than the source"),
     ("data: [1]", "section"), ("- 1", "keys and values"), ("data: {", "YAML")])  # fmt: skip

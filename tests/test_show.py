@@ -45,6 +45,16 @@ def test_contours_have_the_colour_of_the_scheme(tmp_path: Path) -> None:
     assert (np.abs(bare - yellow).max(-1) < 0.1).sum() == 0
 
 
+def test_outlines_are_those_of_the_scans_own_case(tmp_path: Path) -> None:
+    """Two cases on one grid, the second without a tumour: its scan stays bare."""
+    scans, labels = _case()
+    healthy = labels.with_data(np.minimum(labels.data, BRAIN.value("WM")))
+    plain = show.montage([("b-t1c", scans), ("a-brain", labels), ("b-brain", healthy)])
+    assert not plain.axes[0].collections
+    outlined = show.montage([("a-t1c", scans), ("a-brain", labels), ("b-brain", healthy)])
+    assert outlined.axes[0].collections
+
+
 def test_the_same_picture_gives_the_same_bytes(tmp_path: Path) -> None:
     scans, labels = _case()
     for name in ("a.png", "b.png"):

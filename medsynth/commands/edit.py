@@ -30,6 +30,11 @@ examples:
   medsynth edit cohort.json -o edited --recipe configs/edit/random.yaml --per-case 4
 """
 
+TISSUE = (
+    "Say with --scheme what its integers mean (e.g. brats2023), or add CSF, grey and white matter "
+    "with `medsynth tissue cohort.json -o OUT`."
+)
+
 
 @dataclass(frozen=True)
 class Edit:
@@ -39,7 +44,7 @@ class Edit:
         source: A label map or a cohort.json.
         out: A `.nii.gz`, or a folder that gets `<case>/<case>-brain.nii.gz` and a cohort.json.
         operations: As on the command line.
-        recipe: A YAML recipe instead.
+        recipe: A YAML recipe instead, or the sidecar of an edited case, to replay its edits.
         onto: Brain to implant into.
         scheme: Scheme of a label map that is not in the *brain* scheme.
         per_case: Edited maps per label map, when the recipe is random.
@@ -64,14 +69,19 @@ class Edit:
         from medsynth.core.labels import BRAIN
         from medsynth.io.nifti import read_labels
 
+        if self.per_case < 1:
+            raise UsageError("--per-case of at least 1", str(self.per_case))
         recipe = self._recipe()
         onto = read_labels(self.onto, BRAIN) if self.onto else None
+        if onto and onto.has("WT"):
+            console.say(f"{self.onto}: its own tumour is removed first")
         if self.source.suffix == ".json" or self.source.is_dir():
             return self._cohort(recipe, onto)
         return self._one(recipe, onto)
 
     def _recipe(self) -> "Recipe":
         from medsynth.edit.recipe import Recipe, parse_step
+        from medsynth.io.files import read_text
 
         if bool(self.operations) == bool(self.recipe) and not (self.onto and not self.recipe):
             raise UsageError(
@@ -81,21 +91,26 @@ class Edit:
                 "For example --op mirror --op scale:1.16.",
             )
         if self.recipe:
-            if not self.recipe.exists():
-                raise UsageError("a recipe", "no such file", self.recipe)
-            return Recipe.parse(self.recipe.read_text(), str(self.recipe))
+            return Recipe.parse(read_text(self.recipe, "a recipe"), str(self.recipe))
         steps = tuple(parse_step(text) for text in self.operations)
         if self.onto and all(step.operation != "implant" for step in steps):
             steps = (*steps, parse_step("implant"))
         return Recipe(steps)
 
     def _one(self, recipe: "Recipe", onto: "LabelMap | None") -> int:
-        from medsynth.core.labels import scheme
+        from medsynth.core.labels import BRAIN, scheme
         from medsynth.core.random import Key
+        from medsynth.core.volume import require_brain
         from medsynth.generation import cases
         from medsynth.io.nifti import read_labels
 
+        if self.per_case > 1:
+            raise UsageError(
+                "a cohort for --per-case", "one label map", self.source, "Vary --seed instead."
+            )
         labels = read_labels(self.source, scheme(self.scheme))
+        if self.scheme == BRAIN.name:
+            require_brain(labels, self.source, TISSUE)
         edited = recipe.apply(labels, Key(self.seed, ("edit", self.source.name, 0)), onto)
         path = (
             self.out
@@ -185,7 +200,7 @@ def add(verbs: Any) -> None:
     p.add_argument("source", type=Path, metavar="LABEL", help="a label map or a cohort.json")
     p.add_argument("-o", "--out", type=Path, required=True)
     p.add_argument("--op", action="append", default=[], metavar="NAME[:ARGUMENTS]")
-    p.add_argument("--recipe", type=Path, help="YAML recipe, numbers or ranges")
+    p.add_argument("--recipe", type=Path, help="YAML recipe; or a sidecar, to replay it")
     p.add_argument("--onto", type=Path, metavar="HEALTHY_LABEL")
     p.add_argument("--scheme", default="brain", help="scheme of LABEL (default: brain)")
     p.add_argument("--per-case", type=int, default=1)

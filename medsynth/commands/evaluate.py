@@ -125,9 +125,9 @@ class EvaluateConsistency:
         tissue = all(case.brain for case in (*real, *synthetic))
         scheme = BRAIN if tissue else BRATS2023
         modalities = common_modalities(real, synthetic)
-        if self.patch % 16 or self.patch < 16 or min(self.steps, self.batch) < 1:
+        if self.patch % 16 or self.patch < 48 or min(self.steps, self.batch) < 1:
             raise UsageError(
-                "--patch in multiples of 16, --steps and --batch of at least 1", "less"
+                "--patch in multiples of 16 from 48 on, --steps and --batch of at least 1", "less"
             )
         recipe = Recipe(self.segmentor, True, self.steps, self.batch, (self.patch,) * 3, self.seed)
         network = _segmentor(recipe, train, modalities, scheme, self.out)

@@ -54,6 +54,7 @@ class Generate:
         cohort = _cohort(self.source)
         synthesizer = load(self.model, precision=self.precision, window=self.window)
         jobs = share(plan(cohort, self.per_case, self.seed), shard)
+        there = len(cases.list_cases(self.out))
         work = generate(synthesizer, jobs, self.out, writers=self.writers)
         for job, error in console.progress(work, len(jobs), "generate", "scan"):
             if error is not None:
@@ -62,6 +63,7 @@ class Generate:
         made = cases.write_listing(self.out)
         console.say(
             f"{len(made)} scans in {self.out / 'cohort.json'}"
+            + (f", {there} of them from before" if there else "")
             + (f"; {failed} failed: {self.out / 'failures.json'}" if failed else "")
         )
         if self.json:
@@ -83,11 +85,32 @@ def _cohort(source: Path) -> "Cohort":
         return cohorts.read(source)
     files = [source]
     if source.is_dir():
-        files = sorted(source.rglob("*-brain.nii*")) or sorted(source.rglob("*.nii*"))
+        every = [f for f in sorted(source.rglob("*.nii*")) if not f.name.startswith(".")]
+        files = [f for f in every if _is_brain(f)]
         if not files:
-            raise UsageError("label maps (*-brain.nii.gz)", "none", source)
+            raise UsageError(
+                "label maps (*-brain.nii.gz, or NIfTI files with intent 'label')", "none", source
+            )
+        if len(every) > len(files):
+            console.say(f"{len(every) - len(files)} files that are no brain label maps left out")
     made = [(stem(f), sidecar_of(f).get("subject", stem(f)), f) for f in files]
     return Cohort("brats2023", tuple(Case(name, who, {}, None, f) for name, who, f in made))
+
+
+def _is_brain(path: Path) -> bool:
+    """Whether a file is named as a brain label map, or says that it is a label map of some kind
+    while its name does not say that it is of the tumour alone."""
+    from medsynth.errors import DataError
+    from medsynth.io.layouts import NIFTI
+    from medsynth.io.nifti import is_label_map
+
+    name = NIFTI.sub("", path.name)
+    if name.endswith(("brain", "seg")):
+        return name.endswith("brain")
+    try:
+        return is_label_map(path)
+    except DataError:
+        return False
 
 
 def add(verbs: Any) -> None:

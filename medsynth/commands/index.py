@@ -1,6 +1,7 @@
 """`medsynth index`: what is in a folder."""
 
 import argparse
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,13 @@ class Index:
             }
             cohort = cohort.split(shares, Key(self.seed, ("split",)))
         cohorts.write(self.out, cohort)
+        splits = Counter(cohort.split_of(case) for case in cohort)
         counts = {
             "cases": len(cohort),
             "subjects": len({c.subject for c in cohort}),
             "tumour_labels": sum(c.label is not None for c in cohort),
             "tissue_labels": sum(c.brain is not None for c in cohort),
+            "splits": dict(splits),
         }
         console.say(
             f"{layout} layout: {counts['cases']} cases of {counts['subjects']} subjects, "
@@ -59,6 +62,8 @@ class Index:
             f"{counts['tumour_labels']} with tumour labels, "
             f"{counts['tissue_labels']} with tissue → {self.out}"
         )
+        if self.split:
+            console.say(", ".join(f"{name}: {count} cases" for name, count in splits.items()))
         if self.json:
             console.answer(
                 {"layout": layout, "modalities": cohort.modalities, "cohort": self.out, **counts}

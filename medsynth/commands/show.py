@@ -6,22 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from medsynth.commands import console
+from medsynth.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Show:
-    """Three planes of every file, with outlines of the first label map on the same grid.
+    """Three planes of every file; scans with the outlines of their case's label map.
 
     Args:
-        files: Scans and label maps; label maps are named `-brain` or `-seg`, or given by
-            `labels`.
+        files: Scans and label maps; label maps are known by the ending `-brain` or `-seg` of
+            their names, or by what their headers say.
         out: The PNG.
-        scheme: Scheme of label maps other than `-brain`.
+        scheme: Scheme of label maps other than `-brain`; None takes that of BraTS 2023 for
+            `-seg` and *brain* for others.
     """
 
     files: Sequence[Path]
     out: Path
-    scheme: str = "brats2023"
+    scheme: str | None = None
 
     def run(self) -> int:
         """Write the picture."""
@@ -29,15 +31,19 @@ class Show:
         from medsynth.core.labels import BRAIN, scheme
         from medsynth.core.volume import LabelMap, Volume
         from medsynth.io.layouts import NIFTI
-        from medsynth.io.nifti import read_labels, read_volume
+        from medsynth.io.nifti import is_label_map, read_labels, read_volume
 
+        if self.out.suffix.lower() != ".png":
+            raise UsageError("a picture *.png as --out", repr(self.out.name))
         values: list[tuple[str, Volume | LabelMap]] = []
         for path in self.files:
             stem = NIFTI.sub("", path.name)
             if stem.endswith("brain"):
                 values.append((stem, read_labels(path, BRAIN)))
             elif stem.endswith("seg"):
-                values.append((stem, read_labels(path, scheme(self.scheme))))
+                values.append((stem, read_labels(path, scheme(self.scheme or "brats2023"))))
+            elif is_label_map(path):
+                values.append((stem, read_labels(path, scheme(self.scheme or "brain"))))
             else:
                 values.append((stem, read_volume({stem: path})))
         show.save(show.montage(values), self.out)
@@ -55,5 +61,5 @@ def add(verbs: Any) -> None:
     )
     p.add_argument("files", type=Path, nargs="+", metavar="FILE")
     p.add_argument("-o", "--out", type=Path, required=True)
-    p.add_argument("--scheme", default="brats2023", help="scheme of *seg.nii.gz files")
+    p.add_argument("--scheme", help="of label maps (default: brats2023 for *-seg, else brain)")
     p.set_defaults(make=lambda a: Show(tuple(a.files), a.out, a.scheme))

@@ -1,13 +1,16 @@
 """`medsynth train`: from a configuration to a model."""
 
+import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsynth.commands import console
-from medsynth.errors import DataError, TrainingError, UsageError
+from medsynth.errors import DataError, Interrupted, TrainingError, UsageError
 
 if TYPE_CHECKING:
     from medsynth.build import Run
@@ -36,6 +39,7 @@ class Train:
     def run(self) -> int:
         """Train, or go on; the model is `RUN/model.safetensors`."""
         from medsynth import config as configs
+        from medsynth.io.files import read_text
         from medsynth.training.world import World
 
         if self.resume and not (self.resume / "last.pt").exists():
@@ -45,14 +49,10 @@ class Train:
         if self.resume and self.out and self.out != self.resume:
             raise UsageError("--resume RUN or --out RUN", "two different folders")
         file = self.config or (self.resume / "config.yaml" if self.resume else None)
-        if file is None or not file.exists():
-            raise UsageError(
-                "a configuration",
-                "none" if file is None else f"no file {file}",
-                None,
-                "For example configs/image/phantom.yaml.",
-            )
-        config = configs.parse(file.read_text(encoding="utf-8"), str(file), self.settings)
+        if file is None:
+            todo = "For example configs/image/brats.yaml."
+            raise UsageError("a configuration", "none", None, todo)
+        config = configs.parse(read_text(file, "a configuration"), str(file), self.settings)
         folder = self.resume or self.out or Path("runs") / file.stem
         if not self.resume and (folder / "last.pt").exists():
             raise DataError(
@@ -97,8 +97,16 @@ def train(config: "Config", folder: Path, world: "World", *, resume: bool) -> di
     last: dict[str, float] = {}
     left = config.train.steps - first
     try:
-        for reading in _shown(_loop(run), left, world.leads):
-            last = reading
+        with _stop_gently(world) as asked:
+            for reading in _shown(_loop(run), left, world.leads):
+                last = reading
+                if asked and trainer.step < config.train.steps:
+                    run.save()
+                    raise Interrupted(
+                        asked[0],
+                        f"stopped after step {trainer.step}; "
+                        f"go on with: medsynth train --resume {folder}",
+                    )
     except TrainingError as error:
         saved = f"{folder / 'last.pt'}" if (folder / "last.pt").exists() else "none yet"
         raise TrainingError(
@@ -118,6 +126,34 @@ def train(config: "Config", folder: Path, world: "World", *, resume: bool) -> di
             f"cases/s) → {folder / 'model.safetensors'}"
         )
     return {"run": folder, "steps": trainer.step, "seconds": round(seconds, 1), "metrics": last}
+
+
+@contextmanager
+def _stop_gently(world: "World") -> Iterator[list[int]]:
+    """Let Ctrl-C and SIGTERM (a cluster's time limit) end the step first; a second one stops hard.
+
+    Several ranks would stop after different steps: they go on from the last checkpoint instead.
+
+    Yields:
+        The signals that came so far.
+    """
+    asked: list[int] = []
+    if world.size > 1 or threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        console.say("stopping after this step")
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _loop(run: "Run") -> Iterator[dict[str, float]]:

@@ -35,10 +35,9 @@ class EvaluateUtility:
     def run(self) -> int:
         """Train and test the cells that are missing, then write the report."""
         from medsynth import config as configs
+        from medsynth.io.files import read_text
 
-        if not self.config.exists():
-            raise UsageError("a configuration", "no such file", self.config)
-        text = self.config.read_text(encoding="utf-8")
+        text = read_text(self.config, "a configuration")
         table = configs.parse_utility(text, str(self.config), self.settings)
         publish(self.out, *measure(table, self.out), as_json=self.json)
         return 0

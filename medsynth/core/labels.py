@@ -214,7 +214,8 @@ class LabelScheme:
             if label.value == value
         ]
         advice = (
-            f"That value belongs to {' and '.join(owners)}: pass --scheme."
+            f"That value belongs to {' and '.join(owners)}: index the data "
+            "again with that --scheme, or pass it."
             if owners
             else "No known scheme has that value: is this a label map?"
         )

@@ -11,8 +11,11 @@ from functools import cached_property
 
 import numpy as np
 
-from medsynth.core.labels import LabelScheme
-from medsynth.errors import GeometryError
+from medsynth.core.labels import BRAIN, LabelScheme
+from medsynth.errors import GeometryError, LabelError
+
+MIN_BRAIN_MM3 = 300_000
+"""A label map with less than this is no brain: the integers of BraTS read as tissue, for one."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,40 @@ class LabelMap(_Gridded):
     def to_scheme(self, scheme: LabelScheme) -> "LabelMap":
         """The same structures written in another scheme; see `LabelScheme.convert`."""
         return replace(self, data=self.scheme.convert(self.data, scheme), scheme=scheme)
+
+
+def require_brain(
+    labels: LabelMap,
+    where: object | None = None,
+    todo: str = "Add CSF, grey and white matter with `medsynth tissue cohort.json -o OUT`.",
+) -> None:
+    """Refuse what is not a whole brain in the *brain* scheme.
+
+    Args:
+        labels: The map.
+        where: File or case, for the message.
+        todo: What to do about a map without tissue.
+
+    Raises:
+        LabelError: It is empty, in another scheme, without white matter, or less than 300 ml.
+    """
+    voxels = np.bincount(labels.data.reshape(-1), minlength=256)
+    found = {x.abbreviation: voxels[x.value] for x in labels.scheme.labels[1:] if voxels[x.value]}
+    if not found:
+        raise LabelError(
+            "a label map with structures",
+            "only background",
+            where,
+            "Check that it is the right file.",
+        )
+    volume = labels.voxel_mm3 * float(sum(found.values()))
+    if labels.scheme != BRAIN or "WM" not in found or volume < MIN_BRAIN_MM3:
+        raise LabelError(
+            "tissue and tumour in one label map (<case>-brain.nii.gz, scheme 'brain')",
+            f"{volume / 1000:.0f} ml of {', '.join(found)}: tumour labels without tissue?",
+            where,
+            todo,
+        )
 
 
 def bounding_box(mask: np.ndarray, margin: Sequence[int] | int = 0) -> tuple[slice, slice, slice]:

@@ -95,7 +95,9 @@ def check(
                 f"{factor:.3g} times the volume after {step}",
                 f"{size[1] / size[0]:.3g} times",
                 None,
-                "Part of the tumour fell outside the brain: do less, or move it first.",
+                "The new name must be of a tumour structure: `remove` takes the tumour away."
+                if step == "relabel"
+                else "Part of the tumour fell outside the brain: do less, or move it first.",
             )
     surface = exposed(before), exposed(after)
     if nested and surface[1] > surface[0] + EXPOSED_TOLERANCE:

@@ -18,6 +18,10 @@ STRUCTURES = (*TUMOUR, "RC")
 """What counts as tumour when it is moved: its structures and the cavity a resection left."""
 
 
+FEW_VOXELS = 8
+"""So many voxels are rounding, not a part of the tumour."""
+
+
 def tumour_structures(labels: LabelMap) -> tuple[str, ...]:
     """The structures of `STRUCTURES` that the scheme of a map knows."""
     return tuple(s for s in STRUCTURES if s in labels.scheme.abbreviations)
@@ -162,14 +166,16 @@ def place(
         ]
     )
     inside = host.data[region].reshape(-1) > 0 if has_tissue(host) else np.ones(at.shape[1], bool)
-    out = ((depths[0] > 0) & ~inside).sum() / max((depths[0] > 0).sum(), 1)
     count = round(volume_mm3 / host.voxel_mm3)
+    seen, within = (depths[0] > 0).sum(), ((depths[0] > 0) & inside).sum()
+    whole = seen if seen > count / 2 - FEW_VOXELS else count  # the rest lies beyond the grid
+    out = (whole - within) / max(whole, 1)
     if out > CUT or count > inside.sum():
         raise EditError(
             f"the tumour inside the brain (up to {CUT:.0%} is cut off)",
             f"{out:.0%} of it outside",
             None,
-            "Move it less, or towards the middle of the brain.",
+            "Do less, or move it towards the middle of the brain first.",
         )
     candidates = np.flatnonzero(inside)
     chosen = candidates[np.argpartition(-depths[0][candidates], count - 1)[:count]]

@@ -181,7 +181,8 @@ class Recipe:
 
     @classmethod
     def parse(cls, text: str, where: str) -> "Recipe":
-        """A recipe from YAML: a list of `{operation: arguments}` under `steps`.
+        """A recipe from YAML, a list of `{operation: arguments}` under `steps`; or the sidecar of
+        an edited or generated case, whose edits are replayed as they were drawn.
 
         Raises:
             ConfigError: Not YAML, an unknown operation or argument, a value of the wrong kind.
@@ -194,6 +195,8 @@ class Recipe:
             tree = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError("YAML", str(error), where) from error
+        if isinstance(tree, dict) and isinstance(tree.get("edits"), list):
+            return cls.from_record(tree["edits"])
         if not isinstance(tree, dict) or not isinstance(tree.get("steps"), list):
             raise ConfigError("a list under the key 'steps'", repr(tree)[:60], where)
         return cls(tuple(_from_yaml(entry, where) for entry in tree["steps"]))

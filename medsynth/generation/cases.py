@@ -158,7 +158,8 @@ def write_edited(
         "medsynth": __version__,
         "case": stem(path),
         "subject": subject or before.get("subject", stem(parent)),
-        "parent": {"label": parent.name, "sha256": digest(parent)},
+        "parent": _named(parent),
+        "onto": _named(origins[1]) if len(origins) > 1 else before.get("onto"),
         "ancestors": sorted({sha for origin in origins for sha in lineage(origin)}),
         "edits": [*before.get("edits", []), *record],
         "asked": dict(asked or {}),
@@ -166,6 +167,10 @@ def write_edited(
     write_labels(path, labels, overwrite=overwrite)
     write_json(path.with_name(f"{stem(path)}.json"), data)
     return data
+
+
+def _named(path: Path) -> dict[str, str]:
+    return {"label": path.name, "sha256": digest(path)}
 
 
 def is_edited(path: Path, asked: Mapping[str, Any]) -> bool:

@@ -106,6 +106,7 @@ def _needed(job: Job) -> Path:
 def _provenance(synthesizer: Synthesizer, job: Job) -> dict[str, Any]:
     """Where a generated case comes from."""
     labels = _needed(job)
+    before = cases.sidecar_of(labels)
     return {
         "made_by": "generate",
         "model": synthesizer.fingerprint,
@@ -113,5 +114,6 @@ def _provenance(synthesizer: Synthesizer, job: Job) -> dict[str, Any]:
         "scan": job.key.path[-1],
         "parent": {"case": job.parent, "label": labels.name, "sha256": digest(labels)},
         "ancestors": cases.lineage(labels),
-        "edits": cases.sidecar_of(labels).get("edits", []),
+        "onto": before.get("onto"),
+        "edits": before.get("edits", []),
     }

@@ -15,25 +15,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medsynth.core.labels import BRAIN, LabelScheme, scheme
+from medsynth.core.labels import LabelScheme, scheme
 from medsynth.core.random import Key
-from medsynth.core.volume import LabelMap, Volume, bounding_box
-from medsynth.errors import LabelError, ModelError, UsageError
+from medsynth.core.volume import LabelMap, Volume, bounding_box, require_brain
+from medsynth.errors import ModelError, UsageError
 from medsynth.imaging.examples import measure_style, structure_indices
 from medsynth.imaging.generator import Generator, GeneratorSpec, make_generator
 from medsynth.imaging.intensity import UNITS, brain_mask, normalise
 from medsynth.imaging.style import MIN_VOXELS, StylePrior
 from medsynth.training.memory import keep_freed_memory
 from medsynth.training.precision import Precision, choose_precision
-from medsynth.training.weights import load_model, save_model
+from medsynth.training.weights import load_model, mismatch, save_model
 
 FORMAT = "medsynth-image/1"
 BYTES_PER_VOXEL = 500
 """Peak memory of a forward pass per voxel of the grid, measured with the default widths in
 bf16; only used to decide when to work in windows."""
-
-MIN_BRAIN_MM3 = 300_000
-"""A label map with less than this is no brain: the integers of BraTS read as tissue, for one."""
 
 OVERLAP = 32
 """Voxels by which windows overlap; their seams are blended over this width."""
@@ -85,7 +82,7 @@ class Synthesizer:
                 "a model that makes scans from labels",
                 f"one that makes {', '.join(self.spec.target[:3])}…",
             )
-        _check_labels(labels)
+        require_brain(labels)
         box = bounding_box(labels.data > 0)
         names = torch.from_numpy(structure_indices(labels)[box]).int()[None]
         if self.prior is not None:
@@ -190,26 +187,6 @@ class Synthesizer:
                 else _blend(forward, len(self.spec.target), whole, window, stride)
             )
         return out[:, : shape[0], : shape[1], : shape[2]]
-
-
-def _check_labels(labels: LabelMap) -> None:
-    voxels = np.bincount(labels.data.reshape(-1), minlength=256)
-    found = {x.abbreviation: voxels[x.value] for x in labels.scheme.labels[1:] if voxels[x.value]}
-    if not found:
-        raise LabelError(
-            "a label map with structures",
-            "only background",
-            None,
-            "Check that it is the right file.",
-        )
-    volume = labels.voxel_mm3 * float(sum(found.values()))
-    if labels.scheme != BRAIN or "WM" not in found or volume < MIN_BRAIN_MM3:
-        raise LabelError(
-            "tissue and tumour in one label map (<case>-brain.nii.gz, scheme 'brain')",
-            f"{volume / 1000:.0f} ml of {', '.join(found)}: tumour labels without tissue?",
-            None,
-            "Add CSF, grey and white matter with `medsynth tissue cohort.json -o OUT`.",
-        )
 
 
 def _window_for(shape: tuple[int, ...], device: torch.device) -> int | None:
@@ -355,7 +332,7 @@ def load(
     except RuntimeError as error:
         raise ModelError(
             "the weights of that generator",
-            str(error).splitlines()[0],
+            mismatch(error),
             file,
             "The file was made by another version: train again.",
         ) from error

@@ -14,7 +14,7 @@ import numpy as np
 from isal import igzip, isal_zlib
 
 from medsynth.core.paths import replacing
-from medsynth.errors import DataError
+from medsynth.errors import DataError, UsageError
 
 CHUNK = 1 << 18
 """Bytes decompressed at a time: they are still in the processor's cache when they are copied."""
@@ -93,6 +93,26 @@ def fill(stream: IO[bytes], count: int, path: Path, start: bytes = b"") -> np.nd
             raise DataError(f"{count:,} bytes of voxels", found, path, DAMAGED)
         at += got
     return buffer
+
+
+def read_text(path: Path, what: str) -> str:
+    """Read a text file that a person wrote.
+
+    Args:
+        path: The file.
+        what: What it should hold, for the messages, for example `"a recipe"`.
+
+    Raises:
+        UsageError: There is no such file, or it is not text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{what} (text in UTF-8)", "other bytes", path) from error
+    except FileNotFoundError as error:
+        raise UsageError(what, "no such file", path, "Check the path.") from error
+    except OSError as error:
+        raise UsageError(what, f"{error.strerror or error}", path) from error
 
 
 @contextmanager

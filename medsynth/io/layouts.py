@@ -4,8 +4,9 @@
 Incomplete cases are listed too, so that `medsynth check` can name what they lack.
 """
 
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def find(
 def _brats(folder: Path, scheme: str) -> list[Case]:
     """`<case>/<case>[_-]<suffix>.nii[.gz]`, at any depth (HGG/, LGG/, our own outputs)."""
     cases = []
-    places = {path.parent for path in folder.rglob("*.nii*") if _is_nifti(path)}
+    places = {path.parent for path in _files(folder) if _is_nifti(path)}
     for place in sorted(places):
         images: dict[str, Path] = {}
         label = brain = None
@@ -135,6 +136,18 @@ def _brats(folder: Path, scheme: str) -> list[Case]:
             subject = _noted_subject(sidecar) or _subject(place.name)
             cases.append(Case(place.name, subject, _ordered(images), label, brain))
     return cases
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder, through links to other folders, too; each folder once."""
+    seen: set[Path] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = Path(place).resolve()
+        if here in seen:
+            folders.clear()
+            continue
+        seen.add(here)
+        yield from (Path(place) / name for name in names)
 
 
 def _noted_subject(sidecar: Path) -> str | None:
@@ -225,7 +238,9 @@ def _bids(folder: Path, scheme: str) -> list[Case]:
     A `dseg` that says tumour or lesion is preferred to one that does not (tissue, mostly).
     """
     found: dict[tuple[str, str], dict[str, Path]] = {}
-    for path in sorted(folder.glob("sub-*/**/*.nii*"), key=_plainness):
+    for path in sorted(_files(folder), key=_plainness):
+        if not path.relative_to(folder).parts[0].startswith("sub-"):
+            continue
         *parts, suffix = NIFTI.sub("", path.name).split("_")
         entities = dict(part.split("-", 1) for part in parts if "-" in part)
         if "sub" not in entities or not _is_nifti(path):
@@ -273,7 +288,7 @@ def _patterned(folder: Path, scheme: str, pattern: str, names: Mapping[str, str]
     known = {**SYNONYMS, "seg": "seg", "brain": "brain"}
     known |= {theirs.lower(): known.get(ours.lower(), ours) for theirs, ours in names.items()}
     found: dict[str, dict[str, Path]] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(_files(folder)):
         match = re.fullmatch(expression, path.relative_to(folder).as_posix())
         if match and match["modality"].lower() in known and _is_nifti(path):
             found.setdefault(match["case"], {})[known[match["modality"].lower()]] = path

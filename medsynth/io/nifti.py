@@ -6,6 +6,7 @@ the processor's cache. nibabel makes and reads the header. In memory everything 
 is as it was found. The header policy stands in docs/decisions/0003-nifti-headers.md.
 """
 
+import logging
 import struct
 import warnings
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,11 @@ from medsynth.io.files import DAMAGED, fill, reading, writing
 
 LEVEL = 1
 """igzip's compression: level 1 gives nibabel's size at a fraction of its time."""
+
+QUIET = logging.Logger("nibabel, quiet")
+"""nibabel would print what our error says."""
+
+QUIET.addHandler(logging.NullHandler())
 
 INT16_LEVELS = 200
 """A scan whose maximum is below this would lose detail as plain int16 and is scaled."""
@@ -81,6 +87,15 @@ def read_header(path: Path) -> Header:
     """
     with reading(path) as stream:
         return _parse(stream.read(HEAD), path)
+
+
+def is_label_map(path: Path) -> bool:
+    """Whether a file's header says that it holds labels, as those of medsynth do.
+
+    Raises:
+        DataError: Missing, truncated or not NIfTI.
+    """
+    return int(read_header(path).raw["intent_code"]) == INTENT_LABEL
 
 
 def read_labels(path: Path, scheme: LabelScheme) -> LabelMap:
@@ -221,7 +236,8 @@ def _parse(raw: bytes, path: Path) -> Header:
     kind = Nifti2Header if raw[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else Nifti1Header
     size = 540 if kind is Nifti2Header else 348
     try:
-        header = kind(raw[:size])
+        header = kind(raw[:size], check=False)
+        header.check_fix(logger=QUIET)
         magic = bytes(header["magic"])[:3]
         if magic not in (b"n+1", b"n+2"):
             pair = magic in (b"ni1", b"ni2")

@@ -17,6 +17,7 @@ from medsynth.errors import TrainingError
 from medsynth.training.game import Game, Metrics, Noise, Phase
 from medsynth.training.order import share
 from medsynth.training.precision import Precision
+from medsynth.training.weights import mismatch
 from medsynth.training.world import World
 
 SKIPS_ALLOWED = 20
@@ -217,7 +218,7 @@ class Trainer:
         except (KeyError, RuntimeError, ValueError) as error:
             raise TrainingError(
                 "a checkpoint of this game",
-                str(error).splitlines()[0],
+                mismatch(error),
                 None,
                 "Resume with the configuration that the run was started with.",
             ) from error

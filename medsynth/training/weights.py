@@ -27,6 +27,13 @@ def save_model(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str,
         )
 
 
+def mismatch(error: Exception) -> str:
+    """The line of PyTorch's error that tells which weights do not fit, not the one that only
+    says that some do not."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[min(1, len(lines) - 1)] if lines else repr(error)
+
+
 def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
     """Read a model.
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from medsynth.cli import VERBS, main
+from medsynth.io.nifti import read_array
 from tests.conftest import small_config
 
 NAMES = [module.__name__.rpartition(".")[2] for module in VERBS]
@@ -112,6 +114,50 @@ def test_editing_a_cohort_by_a_recipe(phantoms: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "e").glob("*/*-brain.nii.gz"))) == 6
 
 
+def test_a_sidecar_replays_its_edits(phantoms: Path, tmp_path: Path) -> None:
+    brain = next(phantoms.glob("*-00000-000/*-brain.nii.gz"))
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("steps: [{scale: {volume: [0.9, 1.1]}}, {rotate: {z_deg: [-9, 9]}}]")
+    for name, seed, how in (("a", "5", recipe), ("b", "9", tmp_path / "a.json")):
+        assert main(["edit", str(brain), "-o", str(tmp_path / f"{name}.nii.gz"), "--recipe",
+                     str(how), "--seed", seed]) == 0  # fmt: skip
+    one, two = (read_array(tmp_path / f"{name}.nii.gz") for name in "ab")
+    assert (one == two).all()
+
+
+def test_the_sidecar_names_the_other_brain(phantoms: Path, tmp_path: Path) -> None:
+    brain, host = (next(phantoms.glob(f"*-0000{n}-000/*-brain.nii.gz")) for n in (0, 3))
+    out = tmp_path / "onto.nii.gz"
+    assert main(["edit", str(brain), "-o", str(out), "--onto", str(host)]) == 0
+    onto = json.loads((tmp_path / "onto.json").read_text())["onto"]
+    digest = hashlib.sha256(host.read_bytes()).hexdigest()
+    assert onto == {"label": host.name, "sha256": digest}
+
+
+def test_label_maps_by_name_or_by_header(
+    trained: Path, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder with a map of one's own name beside a `-brain`, a tumour map and a scan."""
+    place, source = tmp_path / "maps", next(phantoms.glob("*-00000-000"))
+    place.mkdir()
+    for path in source.glob("*.nii.gz"):
+        shutil.copy(path, place)
+    shutil.copy(next(source.glob("*-brain.nii.gz")), place / "mine.nii.gz")
+    assert main(["generate", str(trained), str(place), "-o", str(tmp_path / "s")]) == 0
+    assert {p.parent.name for p in (tmp_path / "s").glob("*/*.json")} == {source.name, "mine"}
+    _says(capsys, "5 files that are no brain label maps", "2 scans")
+    assert main(["generate", str(trained), str(place), "-o", str(tmp_path / "s")]) == 0
+    _says(capsys, "2 of them from before")
+    assert main(["show", str(place / "mine.nii.gz"), "-o", str(tmp_path / "mine.png")]) == 0
+
+
+def test_index_says_how_it_was_split(phantoms: Path, tmp_path: Path,
+                                     capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    assert main(["index", str(phantoms), "--scheme", "brats2023", "-o", str(tmp_path / "c.json"),
+                 "--split", "training=0.75,test=0.25"]) == 0  # fmt: skip
+    _says(capsys, "training: 3 cases", "test: 1 cases")
+
+
 def _says(capsys: pytest.CaptureFixture[str], *words: str) -> None:
     text = capsys.readouterr().err
     assert "Traceback" not in text
@@ -146,6 +192,15 @@ def test_mistakes_are_answered_in_words(
         (["index", str(phantoms), "--scheme", "brats1999"], 2, ("brats2021",)),
         (["check", str(tmp_path / "none.json")], 1, ("none.json",)),
         (["phantom", str(tmp_path / "p"), "--cases", "0"], 2, ("--cases",)),
+        (["edit", str(seg), "-o", str(out), "--op", "mirror"], 1, ("--scheme",)),
+        (["edit", str(brain), "-o", str(out), "--op", "mirror", "--per-case", "2"], 2,
+         ("--seed",)),
+        (["edit", str(brain), "-o", str(out), "--op", "shift:200,0,0"], 1, ("100% of it outside",)),
+        (["edit", str(brain), "-o", str(out), "--op", "relabel:ED=WM"], 1, ("remove",)),
+        (["edit", str(brain), "-o", str(out), "--recipe", str(brain)], 2, ("UTF-8",)),
+        (["train", str(brain), "--out", str(out)], 2, ("UTF-8",)),
+        (["train", "--resume", str(trained), "--set", "generator.head=5"], 1, ("size mismatch",)),
+        (["show", str(brain), "-o", str(tmp_path / "x.foo")], 2, ("*.png",)),
     ]  # fmt: skip
     for command, code, words in spent:
         assert main(command) == code, command
@@ -165,7 +220,7 @@ def test_the_network_labels_tissue(phantoms: Path, tmp_path: Path) -> None:
     config.write_text(f"""
 data: {{cohort: {phantoms / "cohort.json"}, source: [t1n, t2w], target: [labels],
   patch: [16, 16, 16]}}
-generator: {{widths: [8, 8, 8], head: 4}}
+generator: {{widths: [8, 8], head: 4}}
 discriminator: {{kind: patch, widths: [8]}}
 train: {{steps: 3}}
 """)

@@ -7,8 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+import torch
+
 from medsynth.cli import main
 from medsynth.io.nifti import read_array
+from tests.conftest import small_config
 
 COMMAND = ["--cases", "3", "--spacing-mm", "5", "--seed", "4"]
 
@@ -35,3 +39,25 @@ def test_phantoms_killed_on_the_way(tmp_path: Path) -> None:
     for path in whole.rglob("*.*"):
         if path.is_file():
             assert (cut / path.relative_to(whole)).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_training_asked_to_stop_saves_first(
+    number: signal.Signals, phantoms: Path, tmp_path: Path
+) -> None:
+    config, run = small_config(phantoms, tmp_path, steps=100_000), tmp_path / "run"
+    command = [sys.executable, "-m", "medsynth", "train", str(config), "--out", str(run),
+               "--set", "train.save_every=100000"]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    log = run / "metrics.jsonl"
+    while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(number)
+    words = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + number
+    assert f"--resume {run}" in words
+    assert "Traceback" not in words
+    step = torch.load(run / "last.pt", weights_only=True)["step"]
+    assert step > 0
+    assert f"step {step}" in words

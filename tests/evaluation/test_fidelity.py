@@ -99,7 +99,7 @@ def test_consistency_falls_with_every_degradation(
         for e in prepare(real.part("training"), MODALITIES, "brain", tmp_path)
         if isinstance(e, Example)
     ]
-    recipe = Recipe("dynunet", True, 120, 2, (16, 16, 16))
+    recipe = Recipe("dynunet", True, 120, 2, (24, 24, 24))
     network = segmentors.train(recipe, [(train, 120)], BRAIN, 4)
     section = consistency.measure(
         network, recipe, BRAIN, real.part("test"), made, MODALITIES, Key(0), quiet, len(train)

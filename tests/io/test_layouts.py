@@ -134,6 +134,16 @@ def test_a_pattern_with_names_of_ones_own(tmp_path: Path) -> None:
         find(tmp_path, "brats2023", "{case}_{modality}.nii")
 
 
+def test_cases_behind_links(tmp_path: Path) -> None:
+    _touch(tmp_path / "store", *(f"A/A-{m}.nii.gz" for m in ("t1n", "t1c", "t2w", "t2f", "seg")))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "A").symlink_to(tmp_path / "store" / "A")
+    (tmp_path / "data" / "A" / "round").symlink_to(tmp_path / "data")
+    _, cohort = find(tmp_path / "data", "brats2023")
+    assert [case.name for case in cohort] == ["A"]
+    assert set(cohort.cases[0].images) == FOUR
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--pattern"):
         find(tmp_path, "brats2023")
