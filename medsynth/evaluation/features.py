@@ -15,6 +15,7 @@ from skimage.feature import graycomatrix, graycoprops
 
 from medsynth.errors import UsageError
 from medsynth.evaluation.heads import Head
+from medsynth.training.weights import mismatch
 
 SLICES = 12
 """Slices per plane, spread evenly over the middle 70 % of the brain."""
@@ -115,7 +116,7 @@ def _bands(slices: np.ndarray) -> np.ndarray:
 
 
 def backbone(name: str, weights: Path) -> Extract:
-    """Features of a torchvision network before its last layer.
+    """Features of a torchvision network before its last linear layer.
 
     Args:
         name: For example `resnet50` or `inception_v3`.
@@ -138,11 +139,12 @@ def backbone(name: str, weights: Path) -> Extract:
             state = torch.load(weights, map_location="cpu", weights_only=True)
         network.load_state_dict(state)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise UsageError(
-            f"weights of torchvision's {name}", str(error).splitlines()[0], weights
-        ) from error
-    last = "fc" if hasattr(network, "fc") else "classifier"
-    setattr(network, last, torch.nn.Identity())
+        raise UsageError(f"weights of torchvision's {name}", mismatch(error), weights) from error
+    layers = [at for at, layer in network.named_modules() if isinstance(layer, torch.nn.Linear)]
+    if not layers:
+        raise UsageError("a network that ends in a linear layer, for example resnet50", repr(name))
+    *path, last = layers[-1].split(".")
+    setattr(network.get_submodule(".".join(path)), last, torch.nn.Identity())
     network.eval().requires_grad_(False)
 
     def extract(slices: np.ndarray, masks: np.ndarray) -> np.ndarray:

@@ -91,6 +91,19 @@ def test_scans_and_labels_turn_together(examples: list[Example]) -> None:
     assert (named[outside] == 0).all()
 
 
+def test_scans_and_labels_bend_together() -> None:
+    labels = np.zeros((40, 40, 40), np.uint8)
+    labels[10:30, 12:28, 10:30] = 1
+    bend = 3 * np.random.default_rng(0).standard_normal((3, 4, 4, 4))
+    scans = labels[None].astype(np.float32)
+    moved, named = _turn(scans, labels, np.zeros(3), np.ones(3), bend, (40, 40, 40))
+    assert (named != labels).mean() > 0.02
+    assert (named[moved[0] > 0.99] == 1).all()
+    assert (named[moved[0] < 0.01] == 0).all()
+    still, _ = _turn(scans, labels, np.zeros(3), np.ones(3), 0 * bend, (40, 40, 40))
+    np.testing.assert_allclose(still, scans, atol=1e-4)
+
+
 def test_a_quarter_turn_is_exact() -> None:
     labels = np.arange(16**3, dtype=np.int64).reshape(16, 16, 16) % 7
     labels = labels.astype(np.uint8)
