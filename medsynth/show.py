@@ -5,7 +5,7 @@ patient's right on the left of the picture, front and head up.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,6 +141,34 @@ def intervals(
     axis.set_axisbelow(True)
     axis.set_title(title, fontsize=10, loc="left")
     for side in ("top", "right", "left"):
+        axis.spines[side].set_visible(False)
+    return figure
+
+
+def curves(
+    lines: Mapping[str, Sequence[tuple[float, tuple[float | None, float | None, float | None]]]],
+    along: str,
+    title: str,
+) -> Figure:
+    """Learning curves with their intervals.
+
+    Args:
+        lines: Name → points: place on the axis, (value, low, high).
+        along: What the axis is.
+        title: What the values are.
+    """
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axis = figure.subplots()
+    for name, points in lines.items():
+        known = [(x, v) for x, v in points if None not in v]
+        at, values = [x for x, _ in known], np.array([v for _, v in known], float)
+        (line,) = axis.plot(at, values[:, 0], "o-", label=name)
+        axis.fill_between(at, values[:, 1], values[:, 2], color=line.get_color(), alpha=0.15)
+    axis.set(xlabel=along, ylim=(0, 1))
+    axis.grid(color="#d9dde5")
+    axis.set_title(title, fontsize=10, loc="left")
+    axis.legend(fontsize=8, frameon=False)
+    for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     return figure
 

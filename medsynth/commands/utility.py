@@ -217,7 +217,26 @@ def _pictures(section: "Section", out: Path) -> list["Picture"]:
         file = f"utility-{region}.png"
         show.save(show.intervals(rows, f"Dice, {region}"), out / "pictures" / file)
         pictures.append(report.Picture(file, f"Dice, {region}: mean and 95 % interval over cases"))
+    for axis, words in (("share", "share of the real cases"), ("ratio", "synthetic per real case")):
+        lines = _lines(section, axis)
+        if lines:
+            file = f"utility-{axis}.png"
+            show.save(show.curves(lines, words, "Dice, WT"), out / "pictures" / file)
+            caption = f"Learning curve over the {words}: mean and 95 % interval over cases"
+            pictures.append(report.Picture(file, caption))
     return pictures
+
+
+def _lines(section: "Section", axis: str) -> dict[str, list[tuple[float, Any]]]:
+    """Learning curves of whole-tumour Dice by name; none when the axis was not varied."""
+    other = "ratio" if axis == "share" else "share"
+    lines: dict[str, list[tuple[float, Any]]] = {}
+    for r in section.records:
+        if (r.metric, r.where.get("region"), r.where.get(other)) == ("dice", "WT", "1"):
+            row = ("training", "segmentor", "augmentation")
+            name = "{}, {}, {} augmentation".format(*(r.where[key] for key in row))
+            lines.setdefault(name, []).append((float(r.where[axis]), (r.value, r.low, r.high)))
+    return {name: sorted(points) for name, points in lines.items() if len(points) > 1}
 
 
 def publish(

@@ -42,6 +42,9 @@ LARGEST = 20
 """People a side at most; more splits, not larger ones, use the rest of a large cohort."""
 
 PAIRS = 30
+LITTLE_NOISE = 0.04
+"""Of a second scan of the same head, as a share of the range: the best that pairs can be."""
+
 CONTRASTS = (("t1n", "WM", "GM"), ("t1c", "ET", "WM"), ("t2w", "CSF", "WM"), ("t2f", "ED", "WM"))
 """Pairs of structures whose contrast a radiologist knows by heart."""
 
@@ -213,7 +216,7 @@ def _synthetic(
         if parent is not None:
             twin = heads.read(parent, real, modalities)
             if twin.scans.data.shape == head.scans.data.shape:
-                noisy = heads.noisy(twin, heads.NOISE[0], key.fold(head.case.name))
+                noisy = heads.noisy(twin, LITTLE_NOISE, key.fold(head.case.name))
                 blurred = heads.blurred(twin, heads.BLUR[-1])
                 paired.append(np.stack([similarity(x, twin) for x in (head, noisy, blurred)]))
     return made, paired
@@ -514,7 +517,16 @@ def _verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
         yield Verdict(
             grade,
             f"{words}: {way:.0%} of the way from real-against-real (0 %) to the bad example "
-            f"(100 %), mean of {len(known)} figures.",
+            "(100 %)" + (f", mean of {len(known)} figures." if len(known) > 1 else "."),
+        )
+    test = next((r for r in records if r.metric == "mmd_p"), None)
+    if test is not None and test.value is not None:
+        apart = test.value < 0.05
+        yield Verdict(
+            BAD if apart else UNKNOWN,
+            f"A two-sample test (MMD over features) {'tells' if apart else 'does not tell'} "
+            f"synthetic from real scans: p {number(test.value, 3)}, n = {test.n}."
+            + ("" if apart else " With so many cases; more might."),
         )
 
 

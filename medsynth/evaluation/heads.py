@@ -151,7 +151,7 @@ def sidecar(case: Case) -> dict[str, Any] | None:
     return None
 
 
-BLUR, NOISE = (0.7, 1.2, 2.0), (0.04, 0.1, 0.25)
+BLUR, NOISE = (0.7, 1.2, 2.0), (0.08, 0.2, 0.4)
 """The series of bad examples: blur in voxels (standard deviation), noise as a share of the
 range."""
 

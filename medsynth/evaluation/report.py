@@ -5,12 +5,14 @@ the others alone. The HTML holds everything, pictures included, and opens withou
 """
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup, escape
 
 from medsynth import __version__
 from medsynth.core.paths import write_text
@@ -90,6 +92,7 @@ def html(data: dict[str, Any], folder: Path) -> str:
         raw = (folder / "pictures" / file).read_bytes()
         return "data:image/png;base64," + base64.b64encode(raw).decode()
 
+    environment.filters["words"] = _words
     page = environment.get_template("report.html.j2")
     return page.render(sections=_ordered(data), marks=MARKS, inline=inline, version=__version__)
 
@@ -108,6 +111,12 @@ def markdown(data: dict[str, Any]) -> str:
         lines += [*section["method"], "", "What these figures cannot tell:", ""]
         lines += [f"- {limit}" for limit in section["limits"]] + [""]
     return "\n".join(lines)
+
+
+def _words(text: str) -> Markup:
+    """Markdown's `code` and *emphasis* as HTML."""
+    safe = re.sub(r"`(.+?)`", r"<code>\1</code>", str(escape(text)))
+    return Markup(re.sub(r"\*(\S.*?)\*", r"<em>\1</em>", safe))  # noqa: S704: escaped above
 
 
 def _ordered(data: dict[str, Any]) -> list[dict[str, Any]]:

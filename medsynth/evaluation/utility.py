@@ -304,9 +304,9 @@ def section(
         NAME,
         "Utility: does a segmentor get better?",
         (
-            f"{sizes.real} real training and {sizes.test} test cases over {sizes.folds} fold(s) by "
-            f"subject; {sizes.synthetic} synthetic cases, {sizes.phantoms} phantoms; "
-            f"{axes.seeds} seed(s).",
+            f"{sizes.real} real training and {sizes.test} test cases in {sizes.folds} "
+            f"{_plural(sizes.folds, 'fold')} by subject; {sizes.synthetic} synthetic cases, "
+            f"{sizes.phantoms} phantoms; {axes.seeds} {_plural(axes.seeds, 'seed')}.",
             f"Every cell: {recipe.steps} optimiser steps of {recipe.batch} patches of "
             f"{' × '.join(map(str, recipe.patch))} voxels, whatever it trains on (step-matched). "
             "Mixed columns mix within batches, half and half; the fine-tuned column takes its last "
@@ -506,7 +506,12 @@ def _verdicts(records: Sequence[Record], sizes: Sizes) -> Iterator[Verdict]:
         yield Verdict(
             grade,
             f"{column} against real, whole tumour: {100 * gain:+.0f} points of Dice, mean over "
-            f"{len(own)} segmentors; the interval excludes 0 in {len(sure)} of {len(own)} "
-            f"(n = {own[0].n} test cases, {own[0].seeds} seeds)."
+            f"{len(own)} {_plural(len(own), 'row')}; the interval excludes 0 in {len(sure)} of "
+            f"{len(own)} (n = {own[0].n} test cases, {own[0].seeds} "
+            f"{_plural(own[0].seeds or 0, 'seed')})."
             + ("" if enough else f" Judged from {MIN_PAIRS} cases and {MIN_SEEDS} seeds on."),
         )
+
+
+def _plural(count: int, word: str) -> str:
+    return word if count == 1 else f"{word}s"

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,12 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text('{"schema": "medsynth-report/9"}')
     with pytest.raises(DataError, match="medsynth-report/9"):
         report.update(tmp_path, section("privacy", 0.3), [])
+
+
+def test_words_are_set_as_they_are_meant(tmp_path: Path) -> None:
+    told = replace(section("utility", 0.5), limits=("Against *real*, `a < b`, 2 * 3 * 4.",))
+    text = report.update(tmp_path, told, []).read_text()
+    assert "Against <em>real</em>, <code>a &lt; b</code>, 2 * 3 * 4." in text
 
 
 def test_the_page_holds_everything_and_fetches_nothing(tmp_path: Path) -> None:

@@ -74,6 +74,18 @@ def test_the_table_its_report_and_going_on(
     assert (out / "report.json").read_bytes() == before
 
 
+def test_learning_curves(coarse: Path, generated: Path, tmp_path: Path) -> None:
+    path, out = config(coarse, generated, tmp_path, "shares: [0.5, 1.0]\nratios: [1.0, 2.0]"), "r"
+    command = ["evaluate", "utility", str(path), "-o", str(tmp_path / out), "--set", "steps=1"]
+    assert main([*command, "--set", "training=[real,real+synthetic]"]) == 0
+    titles = {t["title"] for t in json.loads((tmp_path / out / "report.json").read_text())
+              ["sections"]["utility"]["tables"]}  # fmt: skip
+    assert "Learning curve: share of the real cases" in titles
+    assert "Learning curve: synthetic cases per real one" in titles
+    made = {p.name for p in (tmp_path / out / "pictures").iterdir()}
+    assert {"utility-share.png", "utility-ratio.png"} <= made
+
+
 def test_a_generator_that_saw_test_subjects_is_refused(
     phantoms: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
