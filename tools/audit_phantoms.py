@@ -1,6 +1,6 @@
 """Does the privacy audit find what is there, and only that? Controls with a known answer.
 
-python tools/audit_phantoms.py [--clean 200] [--copies 1 4 16] [--steps 300]
+python tools/audit_phantoms.py [--clean 200] [--copies 1 16 64] [--steps 1000]
 
 *Clean*: phantoms that no member is related to; none may be called a copy, all planted ones must be
 found. *Copies*: a generator is trained on a cohort in which one phantom stands k times; its score
@@ -34,11 +34,12 @@ from medsynth.phantom import make
 from medsynth.training.world import World
 
 MEMBERS, OTHERS = 40, 20
-TRAINED = 12
+TRAINED = 6
 CONFIG = """
-data: {{cohort: {cohort}, patch: [48, 48, 48], workers: 1}}
+data: {{cohort: {cohort}, patch: [32, 32, 32], workers: 1}}
 augment: {{rotation_deg: 0, scale: 0, gamma: 0, gain: 0}}
-generator: {{widths: [32, 64, 96, 128], head: 12}}
+loss: {{adversarial: 0, texture: 0, r1: 0}}
+generator: {{widths: [32, 64, 128], head: 12}}
 discriminator: {{widths: [24, 48, 64], head: 8}}
 train: {{steps: {steps}, batch: 2, rate_generator: 1.0e-3, rate_discriminator: 1.0e-3,
   ema_halflife_cases: 60, save_every: 100000, preview_every: 100000}}
@@ -80,7 +81,7 @@ def clean(count: int) -> dict[str, object]:
 
 def copied(copies: Sequence[int], steps: int, place: Path) -> list[dict[str, object]]:
     """Scores of a phantom that stands k times in the training set, beside the others'."""
-    Phantom(place / "cohort", TRAINED + 8, 3.0, test=8, seed=5).run()
+    Phantom(place / "cohort", TRAINED + 8, 4.0, test=8, seed=5).run()
     cohort = cohorts.read(place / "cohort")
     first, *rest = cohort.part("training").cases
     outside = cohort.part("test")
@@ -125,8 +126,8 @@ def main() -> None:
     """Measure and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clean", type=int, default=200)
-    parser.add_argument("--copies", type=int, nargs="*", default=[1, 4, 16])
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--copies", type=int, nargs="*", default=[1, 16, 64])
+    parser.add_argument("--steps", type=int, default=1000)
     a = parser.parse_args()
     begun = time.perf_counter()
     result: dict[str, object] = {"clean": clean(a.clean)} if a.clean else {}

@@ -3,6 +3,8 @@
 Nothing is remembered, so a resumed run and another number of ranks go on with the same cases.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from medsynth.core.random import Key
@@ -24,11 +26,10 @@ def positions(step: int, batch: int, cases: int, seed: int) -> list[int]:
     Returns:
         `batch` indices below `cases`.
     """
-    result: list[int] = []
-    for at in range(step * batch, (step + 1) * batch):
-        epoch, place = divmod(at, cases)
-        result.append(int(_permutation(cases, seed, epoch)[place]))
-    return result
+    at = np.arange(step * batch, (step + 1) * batch)
+    epochs, places = np.divmod(at, cases)
+    parts = [_permutation(cases, seed, int(e))[places[epochs == e]] for e in np.unique(epochs)]
+    return np.concatenate(parts).tolist()
 
 
 def share(batch: int, rank: int, ranks: int, micro: int, micros: int) -> Share:
@@ -37,5 +38,6 @@ def share(batch: int, rank: int, ranks: int, micro: int, micros: int) -> Share:
     return Share((micro * ranks + rank) * size, size, batch)
 
 
+@lru_cache(maxsize=4)
 def _permutation(cases: int, seed: int, epoch: int) -> np.ndarray:
     return Key(seed, ("order", epoch)).numpy().permutation(cases)

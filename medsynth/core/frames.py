@@ -1,0 +1,261 @@
+"""pandas frames to tables and back, without loss; kinds of columns are inferred where not declared.
+
+Texts keep their missing marks, numbers their digits, levels their order, types their name.
+"""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medsynth.core.table import Column, Schema, Table
+from medsynth.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MISSING = ("", "?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "NaT", "<NA>", ".")
+"""Texts that are taken for missing when nobody says otherwise."""
+
+GONE = "<NA>"
+"""The mark of a value that a frame of texts does not have, unlike an empty text."""
+
+NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2})?)?")
+IDENTITY = re.compile(r"(^|[\W_])(id|ids|uid|uuid|mrn|nbr|guid|key)($|[\W_])", re.IGNORECASE)
+
+TEXTS = ("object", "str", "string")
+"""pandas' types of columns of texts."""
+
+MOST_LEVELS = 2000
+"""A column of names with more is refused: it would be learnt by heart."""
+
+TOO_MANY = 0.5
+"""Share of rows with a name of their own from which on a column of names is an identifier."""
+
+MOST_DECIMALS = 6
+
+
+def from_frame(frame: "pd.DataFrame", schema: Schema | None = None) -> Table:
+    """A table from a frame.
+
+    Args:
+        frame: Any dtypes; texts are looked at, to find numbers and dates in them.
+        schema: Declared columns; others are inferred.
+
+    Raises:
+        DataError: Doubled headings, mixed or infinite values, more than 2,000 names in a column,
+            no rows, or values that a declared column does not allow.
+    """
+    headings = [str(name) for name in frame.columns]
+    twice = sorted({name for name in headings if headings.count(name) > 1})
+    if twice:
+        raise DataError("columns with different names", f"{', '.join(twice)} more than once")
+    if not len(frame) or not headings:
+        raise DataError("rows", f"{len(frame)} rows and {len(headings)} columns")
+    declared = {column.name: column for column in schema.columns} if schema else {}
+    strange = sorted(set(declared) - set(headings))
+    if strange:
+        raise DataError(f"columns {', '.join(declared)}", f"no {', '.join(strange)}")
+    columns: list[Column] = []
+    values: dict[str, np.ndarray] = {}
+    missing: dict[str, np.ndarray] = {}
+    for name, heading in zip(headings, frame.columns, strict=True):
+        column, values[name], absent = _column(name, frame[heading], declared.get(name))
+        columns.append(column)
+        if absent.any():
+            missing[name] = absent
+    return Table(Schema(tuple(columns), schema.rules if schema else ()), values, missing)
+
+
+def to_frame(table: Table) -> "pd.DataFrame":
+    """The frame of a table, in the types that its schema remembers."""
+    import pandas as pd
+
+    return pd.DataFrame({c.name: _series(c, table) for c in table.schema.columns})
+
+
+def _column(
+    name: str, series: "pd.Series[Any]", declared: Column | None
+) -> tuple[Column, np.ndarray, np.ndarray]:
+    """Column, values, and why they are missing."""
+    import pandas as pd
+
+    dtype = str(series.dtype)
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        dtype = "ordered" if series.dtype.ordered else "category"
+    if pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_bool_dtype(series.dtype):
+        numbers = series.to_numpy(float, na_value=np.nan)
+        if np.isinf(numbers).any():
+            found = f"infinity in {int(np.isinf(numbers).sum())} rows"
+            raise DataError("finite numbers", found, name, "Mark them as missing.")
+        absent = np.isnan(numbers).astype(np.int16)
+        marks: tuple[str, ...] = ("",) if absent.any() else ()
+        texts = None
+    else:
+        whole = series.astype(object)
+        if dtype == "object" and len({type(v) for v in whole[series.notna()]}) > 1:
+            kinds = sorted({type(v).__name__ for v in whole[series.notna()]})
+            raise DataError("values of one type", " and ".join(kinds), name, "Convert the column.")
+        texts = np.array([_text(v) for v in whole.where(series.notna(), None)], object)
+        given = declared.marks if declared else MISSING
+        marks = tuple(sorted(set(texts[np.isin(texts, given)])))
+        absent = np.zeros(len(texts), np.int16)
+        for index, mark in enumerate(marks, 1):
+            absent[texts == mark] = index
+        numbers = _numbers(texts, absent == 0)
+    here = absent == 0
+    if declared is None:
+        levels = _levels(series, texts, here, dtype)
+        column = _inferred(name, numbers, texts, here, marks, dtype, levels)
+    else:
+        column = declared
+        marks = column.marks or marks
+    if column.kind == "identifier":
+        return column, np.arange(len(series), dtype=float), np.zeros(len(series), np.int16)
+    if column.named:
+        if texts is None:
+            texts = np.array([_digits(v, column) for v in np.where(here, numbers, 0)], object)
+        place = {level: index for index, level in enumerate(column.levels)}
+        unknown = sorted({t for t in texts[here] if t not in place})[:3]
+        if unknown:
+            raise DataError(f"levels of {name}", ", ".join(map(repr, unknown)), name)
+        codes = np.array([place.get(t, 0) for t in texts], np.int32)
+        return column, codes, absent
+    if numbers is None:
+        raise DataError(f"{column.kind} values", "text", name, "Correct it or its kind.")
+    return column, np.where(here, numbers, 0.0), absent
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return GONE
+    if isinstance(value, np.datetime64) or hasattr(value, "isoformat"):
+        text = str(value)
+        return text.removesuffix(" 00:00:00")
+    return str(value)
+
+
+def _numbers(texts: np.ndarray, here: np.ndarray) -> np.ndarray | None:
+    """Numbers or days, when all texts are such; None otherwise."""
+    known = texts[here]
+    if not len(known):
+        return None
+    result = np.zeros(len(texts))
+    if all(NUMBER.fullmatch(t) for t in known):
+        result[here] = known.astype(float)
+        return result
+    if all(DATE.fullmatch(t) for t in known):
+        stamps = np.array([t.replace(" ", "T") for t in known], "datetime64[s]")
+        result[here] = stamps.astype("int64") / 86400
+        return result
+    return None
+
+
+def _levels(
+    series: "pd.Series[Any]", texts: np.ndarray | None, here: np.ndarray, dtype: str
+) -> tuple[str, ...]:
+    """Names in the order of a pandas category, else sorted."""
+    if texts is None:
+        return ()
+    if dtype in ("category", "ordered"):
+        return tuple(map(str, series.cat.categories))
+    return tuple(sorted(set(texts[here])))
+
+
+def _inferred(
+    name: str,
+    numbers: np.ndarray | None,
+    texts: np.ndarray | None,
+    here: np.ndarray,
+    marks: tuple[str, ...],
+    dtype: str,
+    levels: tuple[str, ...],
+) -> Column:
+    rows = int(here.sum())
+    if dtype in ("category", "ordered", "bool", "boolean"):
+        kind = {"ordered": "ordinal"}.get(dtype, "binary" if len(levels) == 2 else "categorical")
+        return Column(name, kind, levels, marks, dtype=dtype)
+    if numbers is None:
+        if rows > 20 and len(levels) > TOO_MANY * rows:
+            return Column(name, "identifier", marks=marks, dtype=dtype)
+        if len(levels) > MOST_LEVELS:
+            raise DataError(
+                f"at most {MOST_LEVELS:,} different names", f"{len(levels):,}", name,
+                "Drop the column, group its names, or declare it an identifier.",
+            )  # fmt: skip
+        kind = "binary" if len(levels) == 2 else "categorical"
+        return Column(name, kind, levels, marks, dtype=dtype)
+    known = numbers[here]
+    if texts is not None and DATE.fullmatch(texts[here][0]):
+        timed = any(len(t) > len("2026-01-31") for t in texts[here])
+        return Column(name, "date", (), marks, *_range(known), int(timed), dtype=dtype)
+    decimals = _decimals(known, None if texts is None else texts[here])
+    distinct = len(np.unique(known))
+    if rows > 20 and decimals == 0 and IDENTITY.search(name) and distinct > TOO_MANY * rows:
+        return Column(name, "identifier", marks=marks, dtype=dtype)
+    fixed = texts is None or len({len(t.partition(".")[2]) for t in texts[here]}) == 1
+    kind = "integer" if decimals == 0 else "continuous"
+    return Column(name, kind, (), marks, *_range(known), decimals, fixed, dtype)
+
+
+def _range(known: np.ndarray) -> tuple[float, float]:
+    return float(known.min()), float(known.max())
+
+
+def _decimals(known: np.ndarray, texts: np.ndarray | None) -> int | None:
+    """Digits after the point that hold all values."""
+    if texts is not None:
+        if any("e" in t.lower() for t in texts):
+            return None
+        return max(len(t.partition(".")[2]) for t in texts)
+    for digits in range(MOST_DECIMALS + 1):
+        if (np.round(known, digits) == known).all():
+            return digits
+    return None
+
+
+def _digits(value: float, column: Column) -> str:
+    if column.kind == "date":
+        stamp = np.datetime64(round(value * 86400), "s")
+        return str(stamp).replace("T", " ") if column.decimals else str(stamp)[:10]
+    if column.decimals is None:
+        return repr(float(value)).removesuffix(".0")
+    text = f"{value:.{column.decimals}f}"
+    if not column.fixed and "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def _series(column: Column, table: Table) -> "pd.Series[Any]":
+    import pandas as pd
+
+    values, absent = table.values[column.name], table.absent(column.name)
+    dtype = column.dtype
+    if column.kind == "identifier":
+        numbers = pd.Series(values.astype(np.int64) + 1)
+        return numbers.map("{:07d}".format).astype(dtype) if dtype in TEXTS else numbers
+    if column.kind in ("continuous", "integer") and dtype not in TEXTS:
+        numbers = values if column.decimals is None else np.round(values, column.decimals)
+        return pd.Series(np.where(absent == 0, numbers, np.nan)).astype(dtype)
+    texts = _written(column, values)
+    if dtype in TEXTS:
+        for index, mark in enumerate(column.marks, 1):
+            texts[absent == index] = None if mark == GONE else mark
+        return pd.Series(texts, dtype=dtype)
+    texts[absent > 0] = None
+    if dtype in ("category", "ordered"):
+        kind = pd.CategoricalDtype(list(column.levels), ordered=dtype == "ordered")
+        return pd.Series(texts).astype(kind)
+    if dtype.startswith("datetime"):
+        return pd.to_datetime(pd.Series(texts)).astype(dtype)
+    if dtype in ("bool", "boolean"):
+        return pd.Series([None if t is None else t == "True" for t in texts]).astype(dtype)
+    return pd.Series(texts).astype(dtype)
+
+
+def _written(column: Column, values: np.ndarray) -> np.ndarray:
+    if column.named:
+        names = np.array([*column.levels, ""], object)
+        return names[values.astype(int)]
+    return np.array([_digits(v, column) for v in values], object)

@@ -1,0 +1,231 @@
+"""Tables as values: columns with a kind, rows as arrays, missing values with their reasons.
+
+In memory a column is one array: level numbers for names, float64 for numbers and dates; beside it
+stands why a value is missing, because "not asked" and "refused" are different answers. Opens no
+file.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from medsynth.errors import ConfigError, DataError
+
+NAMED = ("categorical", "ordinal", "binary")
+NUMBERS = ("continuous", "integer", "date")
+KINDS = (*NAMED, *NUMBERS, "identifier")
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column may hold, and how it is written.
+
+    Args:
+        name: Its heading.
+        kind: One of `KINDS`; counts are integers with `low` 0. An identifier is never modelled:
+            new ones are made.
+        levels: Names in order, for `NAMED` kinds.
+        marks: Texts that stand for missing values, for example `""` or `"?"`.
+        low, high: Range, for `NUMBERS` kinds; days since 1970 for dates.
+        decimals: Digits after the point; None for full precision. A date has 1 with the time of
+            day, else 0.
+        fixed: Whether all are written with that many digits (`1.50`), or trimmed (`1.5`).
+        dtype: pandas' type that the column had, `str` for files without types.
+    """
+
+    name: str
+    kind: str
+    levels: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    decimals: int | None = 0
+    fixed: bool = True
+    dtype: str = "str"
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ConfigError(f"a kind of column ({', '.join(KINDS)})", repr(self.kind), self.name)
+
+    @property
+    def named(self) -> bool:
+        """Whether values are names rather than numbers."""
+        return self.kind in NAMED
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What must hold in every row: where `when` is so, `never` is not.
+
+    Args:
+        when: Column and value.
+        never: Column and value, for example no prostate code in a female record.
+    """
+
+    when: tuple[str, str]
+    never: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Columns in order, and rules between them."""
+
+    columns: tuple[Column, ...]
+    rules: tuple[Rule, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [column.name for column in self.columns]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DataError("columns with different names", f"{', '.join(twice)} more than once")
+
+    def column(self, name: str) -> Column:
+        """A column by name.
+
+        Raises:
+            ConfigError: There is none; the nearest name is given.
+        """
+        import difflib
+
+        for column in self.columns:
+            if column.name == name:
+                return column
+        names = [column.name for column in self.columns]
+        near = difflib.get_close_matches(name, names, 1, 0.4)
+        raise ConfigError(
+            f"a column ({', '.join(names[:12])}{', …' if len(names) > 12 else ''})",
+            repr(name),
+            None,
+            f"Did you mean {near[0]!r}?" if near else None,
+        )
+
+    @cached_property
+    def modelled(self) -> tuple[Column, ...]:
+        """All columns but identifiers."""
+        return tuple(column for column in self.columns if column.kind != "identifier")
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON and YAML have it; defaults are left out."""
+        columns = []
+        for column in self.columns:
+            plain = {k: v for k, v in vars(column).items() if v != getattr(Column, k, None)}
+            columns.append({k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()})
+        rules = [{"when": list(rule.when), "never": list(rule.never)} for rule in self.rules]
+        return {"schema": "medsynth-table/1", "columns": columns, "rules": rules}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], where: object | None = None) -> "Schema":
+        """The inverse of `to_json`.
+
+        Raises:
+            ConfigError: Not a table schema, or a key that columns do not have.
+        """
+        try:
+            plain: list[dict[str, Any]] = [
+                {k: tuple(v) if isinstance(v, list) else v for k, v in column.items()}
+                for column in data["columns"]
+            ]
+            columns = tuple(Column(**column) for column in plain)
+            rules = tuple(
+                Rule(
+                    (str(r["when"][0]), str(r["when"][1])), (str(r["never"][0]), str(r["never"][1]))
+                )
+                for r in data.get("rules", ())
+            )
+        except (KeyError, TypeError, IndexError) as error:
+            raise ConfigError("a table schema (columns, rules)", repr(error), where) from error
+        schema = cls(columns, rules)
+        for rule in rules:
+            for name, _ in (rule.when, rule.never):
+                schema.column(name)
+        return schema
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows of a schema.
+
+    Args:
+        schema: Its columns.
+        values: By column name: int32 level numbers (`NAMED`), float64 (`NUMBERS`), row numbers
+            (identifiers); what stands at missing places means nothing.
+        missing: By column name, int16: 0 where there is a value, else 1 + the index of the mark.
+    """
+
+    schema: Schema
+    values: Mapping[str, np.ndarray]
+    missing: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return len(next(iter(self.values.values()))) if self.values else 0
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def absent(self, name: str) -> np.ndarray:
+        """Why a value is missing, int16 `(rows,)`; 0 where it is there."""
+        found = self.missing.get(name)
+        return np.zeros(self.rows, np.int16) if found is None else found
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> "Table":
+        """Some rows, in that order."""
+        at = np.asarray(rows)
+        return replace(
+            self,
+            values={name: v[at] for name, v in self.values.items()},
+            missing={name: v[at] for name, v in self.missing.items()},
+        )
+
+    def broken(self) -> np.ndarray:
+        """How many rules each row breaks, `(rows,)`."""
+        count = np.zeros(self.rows, int)
+        for rule in self.schema.rules:
+            hit = np.ones(self.rows, bool)
+            for name, value in (rule.when, rule.never):
+                hit &= self.where(name, value)
+            count += hit
+        return count
+
+    def where(self, name: str, value: str) -> np.ndarray:
+        """Rows in which a column has a value, boolean.
+
+        Raises:
+            ConfigError: The column has no such level, or the text is no number.
+        """
+        column = self.schema.column(name)
+        here = self.absent(name) == 0
+        if value in column.marks:
+            return self.absent(name) == 1 + column.marks.index(value)
+        return here & (self.values[name] == number_of(column, value))
+
+
+def number_of(column: Column, text: str) -> float:
+    """The number that stands for a value in memory.
+
+    Raises:
+        ConfigError: The column has no such level, or the text is no number.
+    """
+    import difflib
+
+    if column.named:
+        if text in column.levels:
+            return column.levels.index(text)
+        near = difflib.get_close_matches(text, column.levels, 1, 0.3)
+        shown = ", ".join(column.levels[:10]) + (", …" if len(column.levels) > 10 else "")
+        raise ConfigError(
+            f"a level of {column.name} ({shown})",
+            repr(text),
+            None,
+            f"Did you mean {near[0]!r}?" if near else None,
+        )
+    try:
+        if column.kind == "date":
+            return float(np.datetime64(text, "s").astype("int64") / 86400)
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"a {column.kind} value of {column.name}", repr(text)) from None

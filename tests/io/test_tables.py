@@ -1,0 +1,153 @@
+"""Tables keep what a person wrote: marks, digits, leading zeros, dates, types."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medsynth.core.frames import from_frame, to_frame
+from medsynth.core.table import Rule, Schema
+from medsynth.errors import ConfigError, DataError, UsageError
+from medsynth.io import tables
+
+CSV = """\
+ward,zip,seen,weight,stage,dose,score,born,when
+A,01234,1,70.50,?,1.5,,1950-02-03,2020-01-01 10:00:00
+B,00077,0,81.25,II,2,1e-3,1949-12-31,2020-01-02 23:59:59
+A,01234,1,64.00,I,,2.5e4,1960-06-06,2020-01-01 00:00:00
+,99999,0,70.50,NA,0.25,3,,2020-01-05 12:30:00
+"""
+KINDS = ("categorical", "categorical", "integer", "continuous", "binary", "continuous",
+         "continuous", "date", "date")  # fmt: skip
+
+
+def test_a_csv_comes_out_as_it_went_in(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(CSV.replace("1e-3", "0.001").replace("2.5e4", "25000"))
+    table = tables.read(tmp_path / "a.csv")
+    tables.write(tmp_path / "b.csv", table)
+    assert (tmp_path / "b.csv").read_text() == (tmp_path / "a.csv").read_text()
+    kinds = {column.name: column.kind for column in table.schema.columns}
+    assert kinds["zip"] in ("categorical", "binary")
+    assert (kinds["weight"], kinds["born"], kinds["seen"]) == ("continuous", "date", "integer")
+    assert table.schema.column("stage").marks == ("?", "NA")
+
+
+def test_powers_of_ten_are_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(CSV)
+    table = tables.read(tmp_path / "a.csv")
+    assert table.schema.column("score").kind == "continuous"
+    np.testing.assert_array_equal(table.values["score"], [0, 0.001, 25000, 3])
+    assert table.absent("score").tolist() == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv.gz", "tsv"])
+def test_other_files(ending: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(CSV)
+    table = tables.read(tmp_path / "a.csv")
+    for name in ("x", "y"):
+        tables.write(tmp_path / f"{name}.{ending}", table)
+    again = tables.read(tmp_path / f"x.{ending}")
+    assert to_frame(again).equals(to_frame(table))
+    assert (tmp_path / f"x.{ending}").read_bytes() == (tmp_path / f"y.{ending}").read_bytes()
+
+
+def frame() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "count": np.array([1, 2, 3, 40], np.int16),
+            "length": [1.25, np.nan, 2.5, -3.0],
+            "exact": [0.1 + 0.2, 1 / 3, 2.0, 1e-17],
+            "whole": [1.0, np.nan, 2.0, 3.0],
+            "maybe": pd.array([1, None, 3, 4], "Int64"),
+            "yes": [True, False, True, True],
+            "grade": pd.Categorical(["low", "high", None, "low"], ["low", "mid", "high"], True),
+            "ward": pd.Categorical(["b", "a", "a", "b"], ["b", "a"]),
+            "text": ["x", "y", "?", None],
+            "day": pd.to_datetime(["2020-01-01", "2021-02-03", None, "2022-12-31"]),
+        }
+    )  # fmt: skip
+
+
+def test_frames_come_out_as_they_went_in() -> None:
+    before = frame()
+    after = to_frame(from_frame(before))
+    pd.testing.assert_frame_equal(after, before)
+
+
+def test_a_schema_survives_yaml(tmp_path: Path) -> None:
+    schema = from_frame(frame()).schema
+    schema = Schema(schema.columns, (Rule(("yes", "True"), ("grade", "high")),))
+    tables.write_schema(tmp_path / "s.yaml", schema)
+    assert tables.read_schema(tmp_path / "s.yaml") == schema
+    with pytest.raises(UsageError, match="no such file"):
+        tables.read_schema(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("columns: [{name: a, kind: nominal}]")
+    with pytest.raises(ConfigError, match="categorical"):
+        tables.read_schema(tmp_path / "bad.yaml")
+
+
+def test_identifiers_are_never_kept() -> None:
+    many = pd.DataFrame({"patient_id": np.arange(900, 1000), "name": [f"n{i}" for i in range(100)],
+                         "age": np.arange(100) % 7})  # fmt: skip
+    table = from_frame(many)
+    assert [c.kind for c in table.schema.columns] == ["identifier", "identifier", "integer"]
+    assert to_frame(table)["patient_id"].tolist() == list(range(1, 101))
+    assert to_frame(table)["name"][0] == "0000001"
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "a more than once"),
+        (pd.DataFrame({"a": []}), "0 rows"),
+        (pd.DataFrame({"a": [1.0, np.inf]}), "infinity in 1 rows"),
+        (pd.DataFrame({"a": [1, "x"]}, dtype=object), "int and str"),
+        (pd.DataFrame({"a": [f"n{i % 3000}" for i in range(9000)]}), "3,000"),
+    ],
+)
+def test_what_is_no_table(bad: pd.DataFrame, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        from_frame(bad)
+
+
+def test_files_that_are_no_tables(tmp_path: Path) -> None:
+    (tmp_path / "latin.csv").write_bytes("name\nMüller\n".encode("latin1"))
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "x.xlsx").write_text("")
+    (tmp_path / "bad.parquet").write_text("no")
+    (tmp_path / "twice.csv").write_text("a,a\n1,2\n")
+    for name, words in (("latin.csv", "iconv"), ("empty.csv", "a table"), ("x.xlsx", "csv"),
+                        ("bad.parquet", "a table"), ("none.csv", "no such"),
+                        ("twice.csv", "more than once")):  # fmt: skip
+        with pytest.raises(DataError, match=words):
+            tables.read(tmp_path / name)
+
+
+def test_rules_are_counted() -> None:
+    table = from_frame(pd.DataFrame({"sex": ["F", "M", "F"], "prostate": ["no", "yes", "yes"]}))
+    ruled = Schema(table.schema.columns, (Rule(("sex", "F"), ("prostate", "yes")),))
+    assert from_frame(to_frame(table), ruled).broken().tolist() == [0, 0, 1]
+
+
+def test_the_long_form_becomes_a_matrix() -> None:
+    people = np.array([7, 7, 3, 7])
+    codes = np.array(["25000", "E8120", "25001", "25011"])
+    matrix, names, subjects = tables.rows_of_codes(people, codes, digits=3)
+    assert names == ("250", "E812")
+    assert subjects.tolist() == [3, 7]
+    assert matrix.toarray().tolist() == [[1, 0], [2, 1]]
+
+
+@pytest.mark.real
+def test_real_tables_come_out_as_they_went_in(real_data: Path, tmp_path: Path) -> None:
+    for name in ("ucsf_pdgm/UCSF-PDGM-metadata_v2.csv", "heart/heart_disease.csv",
+                 "mimic3_demo/PATIENTS.csv.gz"):  # fmt: skip
+        path = real_data / "tabular" / name
+        table = tables.read(path)
+        tables.write(tmp_path / "x.csv", table)
+        text = {"dtype": str, "keep_default_na": False}
+        before = pd.read_csv(path, encoding="utf-8-sig", **text)
+        after = pd.read_csv(tmp_path / "x.csv", **text)
+        for column in table.schema.modelled:
+            assert (before[column.name] == after[column.name]).all(), column.name
