@@ -174,14 +174,15 @@ def training_subjects(run: Path) -> set[str]:
     return {case.subject for case in cohort.part("training")}
 
 
-def discriminator(run: Path) -> tuple[torch.nn.Module, int]:
-    """The discriminator of a run as its checkpoint holds it, and the structures that it knows."""
+def discriminator(run: Path) -> tuple[torch.nn.Module, int, tuple[str, ...]]:
+    """The discriminator of a run as its checkpoint holds it, the number of structures that it
+    knows, and the scans that it judges."""
     text = (run / "config.yaml").read_text(encoding="utf-8")
     config = configs.parse(text, str(run / "config.yaml"))
     playing = trainer(config, World.from_environment())
     checkpoint.load(run / "last.pt", playing)
     judge = playing.game.players["discriminator"].eval().requires_grad_(False).cpu()
-    return judge, len(LABEL_MAPS[config.data.labels].labels)
+    return judge, len(LABEL_MAPS[config.data.labels].labels), config.data.target
 
 
 class Run:

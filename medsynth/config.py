@@ -17,6 +17,9 @@ import yaml
 
 from medsynth.errors import ConfigError
 
+COLUMNS = ("real", "real+synthetic", "synthetic", "synthetic+10%real", "real+phantoms", "phantoms")
+"""What segmentors of the utility table can be trained on."""
+
 LOWEST = 3
 """Voxels along an edge at the lowest level of a network that are left of a patch at least. Less
 has no inside, and with 2 oneDNN 3.13 reads unset memory in bf16 on CPUs without AMX (docs/log.md).
@@ -232,17 +235,9 @@ def parse(text: str, where: str, settings: Sequence[str] = ()) -> Config:
 def parse_utility(text: str, where: str, settings: Sequence[str] = ()) -> Utility:
     """Validate the YAML text of a utility table; arguments and errors as for `parse`."""
     table: Utility = _build(Utility, _tree(text, where, settings), where, "")
-    known = (
-        "real",
-        "real+synthetic",
-        "synthetic",
-        "synthetic+10%real",
-        "real+phantoms",
-        "phantoms",
-    )
     for key, values, choices in (
         ("kind", (table.kind,), ("utility",)),
-        ("training", table.training, known),
+        ("training", table.training, COLUMNS),
         ("segmentors", table.segmentors, ("gan", "dynunet")),
     ):
         strange = [value for value in values if value not in choices]

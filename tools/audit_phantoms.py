@@ -46,8 +46,8 @@ train: {{steps: {steps}, batch: 2, rate_generator: 1.0e-3, rate_discriminator: 1
 """
 
 
-def traces(count: int, what: str, spacing_mm: float = 4.0) -> Iterator[privacy.Trace]:
-    """Traces of fresh phantoms."""
+def people(count: int, what: str, spacing_mm: float = 4.0) -> Iterator[Head]:
+    """Fresh phantoms."""
     for index in range(count):
         phantom = make(Key(11, (what, index)), spacing_mm=spacing_mm)
         mask = phantom.labels.data > 0
@@ -56,16 +56,18 @@ def traces(count: int, what: str, spacing_mm: float = 4.0) -> Iterator[privacy.T
         labels = replace(phantom.labels, data=phantom.labels.data[box])
         name = f"{what}{index}"
         case = Case(name, name, {})
-        yield privacy.trace(
-            Head(case, Volume(scans, labels.affine, MODALITIES), mask[box], labels, 0.0)
-        )
+        yield Head(case, Volume(scans, labels.affine, MODALITIES), mask[box], labels, 0.0)
 
 
 def clean(count: int) -> dict[str, object]:
     """The audit on phantoms that have nothing to do with the members."""
-    members, others = list(traces(MEMBERS, "member")), list(traces(OTHERS, "other"))
-    made = list(traces(count, "made"))
-    section = privacy.audit(members, others, made, Key(0), MODALITIES)
+    members, planted = [], []
+    for index, head in enumerate(people(MEMBERS, "member")):
+        members.append(privacy.trace(head))
+        planted.append(privacy.trace(privacy.plant(head, index % 2 == 1, Key(index))))
+    others = [privacy.trace(head) for head in people(OTHERS, "other")]
+    made = [privacy.trace(head) for head in people(count, "made")]
+    section = privacy.audit(members, others, made, planted, Key(0), MODALITIES)
     found = {
         (r.metric, r.where["space"]): (r.value, r.n) for r in section.records if "space" in r.where
     }

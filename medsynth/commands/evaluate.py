@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsynth.commands import console, utility
 from medsynth.commands.utility import publish
-from medsynth.errors import DataError, UsageError
+from medsynth.errors import DataError, ModelError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from medsynth.evaluation.segmentors import Recipe
 
     Measured = tuple[Section, list[Picture]]
+
+LEAST_APART = 4
+"""So many training people without synthetic descendants are enough to train a segmentor on."""
 
 SHOWN = 3
 """Real and synthetic cases, and nearest neighbours, that the report pictures."""
@@ -58,7 +61,7 @@ class EvaluateFidelity:
     def measure(self) -> "Measured":
         """The section and its pictures."""
         from medsynth.core.random import Key
-        from medsynth.evaluation import features, fidelity
+        from medsynth.evaluation import features, fidelity, heads
         from medsynth.io import cohort as cohorts
 
         if bool(self.backbone) != bool(self.weights):
@@ -68,11 +71,12 @@ class EvaluateFidelity:
         if self.backbone and self.weights:
             extract = features.backbone(self.backbone, self.weights)
             words = {"backbone": f"torchvision {self.backbone}, layer before the last"}
+        modalities = heads.common_modalities(real, synthetic)
         section = fidelity.measure(
             real, synthetic, Key(self.seed, ("fidelity",)), console.progress,
             extract=extract, degraded=self.degraded, **words,
         )  # fmt: skip
-        return section, _montage(real, synthetic, self.out)
+        return section, _montage(real, synthetic, modalities, self.out)
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,7 @@ class EvaluateConsistency:
 
     def measure(self) -> "Measured":
         """The section; it has no pictures."""
+        from medsynth.core.cohort import Cohort
         from medsynth.core.labels import BRAIN, BRATS2023
         from medsynth.core.random import Key
         from medsynth.evaluation import consistency
@@ -130,10 +135,15 @@ class EvaluateConsistency:
                 "--patch in multiples of 16 from 48 on, --steps and --batch of at least 1", "less"
             )
         recipe = Recipe(self.segmentor, True, self.steps, self.batch, (self.patch,) * 3, self.seed)
+        parents = {case.subject for case in synthetic}
+        apart = tuple(case for case in train if case.subject not in parents)
+        strangers = len(apart) >= LEAST_APART
+        train = Cohort(train.scheme, apart) if strangers else train
         network = _segmentor(recipe, train, modalities, scheme, self.out)
         section = consistency.measure(
             network, recipe, scheme, test, synthetic, modalities,
             Key(self.seed, ("consistency",)), console.progress, len(train), self.degraded,
+            strangers,
         )  # fmt: skip
         return section, []
 
@@ -152,7 +162,9 @@ def _segmentor(
     from medsynth.evaluation import segmentors
     from medsynth.imaging.examples import Example, prepare
     from medsynth.training.weights import load_model, save_model
+    from medsynth.training.world import World
 
+    device = World.from_environment().device
     kind = "brain" if scheme == BRAIN else "tumour"
     examples = []
     work = prepare(cohort, modalities, kind, out / "cache")
@@ -160,12 +172,15 @@ def _segmentor(
         if not isinstance(result, Example):
             raise result[1]
         examples.append(result)
-    told = f"{recipe} {[e.folder.name for e in examples]}"
+    network = segmentors.blank(recipe, scheme, len(modalities))
+    told = f"{network} {recipe} {[e.folder.name for e in examples]}"
     path = out / f"segmentor-{hashlib.sha256(told.encode()).hexdigest()[:12]}.safetensors"
-    if path.exists():
-        network = segmentors.blank(recipe, scheme, len(modalities))
-        network.load_state_dict(load_model(path)[0], strict=False)
-        return network.eval().requires_grad_(False)
+    if path.exists():  # DynUNet has its weights under several names, and the file under one
+        weights = load_model(path)[0]
+        if set(weights) != set(dict(network.named_parameters())):
+            raise ModelError("the weights of that segmentor", "others", path, "Remove the file.")
+        network.load_state_dict(weights, strict=False)
+        return network.eval().requires_grad_(False).to(device)
     network = segmentors.train(
         recipe, [(examples, recipe.steps)], scheme, len(modalities),
         lambda steps, total: console.progress(steps, total, "train segmentor", "step"),
@@ -203,6 +218,7 @@ class EvaluatePrivacy:
 
     def measure(self) -> "Measured":
         """The section and pictures of the nearest neighbours."""
+        from medsynth.core.cohort import Cohort
         from medsynth.core.random import Key
         from medsynth.evaluation import privacy
         from medsynth.evaluation.heads import common_modalities
@@ -217,15 +233,41 @@ class EvaluatePrivacy:
                 f"{len(members)}, {len(others)} and {len(synthetic)}", self.real,
                 "Give people that the generator has not seen with --held-out COHORT.",
             )  # fmt: skip
+        _refuse_mixed(members, others, self.model)
         modalities = common_modalities(members, others, synthetic)
         attack = _attack(self.model) if self.model else None
+        key = Key(self.seed, ("privacy",))
         inside = privacy.traces(members, modalities, console.progress, "trace members", attack)
         outside = privacy.traces(others, modalities, console.progress, "trace held-out", attack)
         made = privacy.traces(synthetic, modalities, console.progress, "trace synthetic")
-        key = Key(self.seed, ("privacy",))
-        section = privacy.audit(inside, outside, made, key, modalities)
+        few = Cohort(members.scheme, members.cases[: privacy.PLANTED])
+        planted = privacy.planted(few, modalities, console.progress, key.fold("planted"))
+        section = privacy.audit(inside, outside, made, planted, key, modalities)
         nearest = privacy.closest(inside, outside, made, SHOWN)
-        return section, _neighbours(nearest, members, others, synthetic, self.out)
+        return section, _neighbours(nearest, members, others, synthetic, modalities, self.out)
+
+
+def _refuse_mixed(members: "Cohort", others: "Cohort", model: Path | None) -> None:
+    """Members must be whom the generator was trained on, and nobody else."""
+    from medsynth import build
+
+    inside, outside = ({case.subject for case in side} for side in (members, others))
+    both = sorted(inside & outside)
+    if both:
+        raise DataError(
+            "held-out people who are no members", f"{', '.join(both[:5])} in both", None,
+            "Split by subject: `medsynth index … --split training=0.8,test=0.2`.",
+        )  # fmt: skip
+    if model is None or not (model / "config.yaml").exists():
+        return
+    trained = build.training_subjects(model)
+    strange, seen = sorted(inside - trained), sorted(outside & trained)
+    if strange or seen:
+        found = f"{', '.join((strange or seen)[:5])}, whom it has {'not ' if strange else ''}seen"
+        raise DataError(
+            "members that --model was trained on and held-out people that it was not", found, model,
+            "Give the cohort that the run was trained on as --real.",
+        )  # fmt: skip
 
 
 def _attack(run: Path) -> Any:
@@ -239,13 +281,15 @@ def _attack(run: Path) -> Any:
     return attacks.together(*own)
 
 
-def _montage(real: "Cohort", synthetic: "Cohort", out: Path) -> list["Picture"]:
+def _montage(
+    real: "Cohort", synthetic: "Cohort", modalities: tuple[str, ...], out: Path
+) -> list["Picture"]:
     """Real cases above synthetic ones, where both have tissue labels."""
     from medsynth import show
     from medsynth.evaluation import report
 
     rows = [
-        _row(kind, case.name, cohort)
+        _row(kind, case.name, cohort, modalities)
         for kind, cohort in (("real", real), ("synthetic", synthetic))
         for case in cohort.cases[:SHOWN]
         if case.brain
@@ -261,6 +305,7 @@ def _neighbours(
     members: "Cohort",
     others: "Cohort",
     synthetic: "Cohort",
+    modalities: tuple[str, ...],
     out: Path,
 ) -> list["Picture"]:
     """The synthetic cases that are nearest to a member, with both neighbours."""
@@ -271,9 +316,9 @@ def _neighbours(
     for made, member, other in nearest:
         if all(c.case(n).brain for c, n in ((synthetic, made), (members, member), (others, other))):
             rows += [
-                _row("synthetic", made, synthetic),
-                _row("nearest member", member, members),
-                _row("nearest held-out", other, others),
+                _row("synthetic", made, synthetic, modalities),
+                _row("nearest member", member, members, modalities),
+                _row("nearest held-out", other, others, modalities),
             ]
     if not rows:
         return []
@@ -282,12 +327,10 @@ def _neighbours(
     return [report.Picture("privacy.png", caption)]
 
 
-def _row(title: str, name: str, cohort: "Cohort") -> Any:
+def _row(title: str, name: str, cohort: "Cohort", modalities: tuple[str, ...]) -> Any:
     from medsynth import show
-    from medsynth.core.cohort import MODALITIES
     from medsynth.evaluation import heads
 
-    modalities = [m for m in MODALITIES if m in cohort.modalities]
     head = heads.read(cohort.case(name), cohort, modalities)
     assert head.labels is not None  # the caller picks cases with tissue
     return show.Row(title, head.scans, head.labels)

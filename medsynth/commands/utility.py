@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from medsynth.imaging.examples import Example
 
 
+PARTS = ("real training", "test", "synthetic", "phantom")
+
+
 @dataclass(frozen=True)
 class EvaluateUtility:
     """Train segmentors on real, synthetic and mixed data, and test them on real people.
@@ -85,7 +88,9 @@ def _folds(table: "Utility", out: Path) -> tuple[list[Any], Any]:
     given = table.folds or (
         Fold(tuple(sorted({c.subject for c in real.part("test")})), table.synthetic, table.model),
     )
-    folds, dropped, unknown, made, tested = [], 0, 0, 0, 0
+    folds: list[measured.Fold] = []
+    dropped: set[str] = set()
+    unknown: set[str] = set()
     for fold in given:
         test = [case for case in real if case.subject in fold.test]
         rest = [case for case in real if case.subject not in fold.test]
@@ -96,31 +101,40 @@ def _folds(table: "Utility", out: Path) -> tuple[list[Any], Any]:
         kept: tuple[Case, ...] = ()
         if synthetic:
             guarded = measured.guard(test, synthetic)
-            kept, unknown = guarded.kept, unknown + guarded.unknown
-            dropped += len(guarded.dropped)
+            kept = guarded.kept
+            unknown |= set(guarded.unknown)
+            dropped |= {name for name, _ in guarded.dropped}
             for name, why in guarded.dropped:
                 console.say(f"left out {name}: {why}")
         phantoms = cohorts.read(Path(table.phantoms)) if table.phantoms else None
+        invented: tuple[Case, ...] = ()
+        if phantoms:
+            invented = measured.guard(test, phantoms, by_name=False).kept
         parts = [
             _prepared(cases, scheme, table, out)
             for cases, scheme in (
                 (rest, real.scheme),
                 (test, real.scheme),
                 (kept, synthetic.scheme if synthetic else real.scheme),
-                (phantoms or (), phantoms.scheme if phantoms else real.scheme),
+                (invented, phantoms.scheme if phantoms else real.scheme),
             )
         ]
         _same_spacing([example for part in parts for example in part])
+        for name, wanted, part in zip(PARTS, (rest, test, kept, invented), parts, strict=True):
+            if wanted and not part:
+                todo = "See above why each was left out."
+                raise DataError(f"{name} cases that can be used", "none", table.real, todo)
         folds.append(measured.Fold(*(tuple(part) for part in parts)))
-        made, tested = made + len(kept), tested + len(test)
+    used = {e.name for fold in folds for e in fold.synthetic}
     sizes = measured.Sizes(
-        len(folds[0].real),
-        tested,
-        made,
-        len(folds[0].phantoms),
-        dropped,
-        unknown,
-        len(folds),
+        real=len({e.name for fold in folds for e in fold.real}),
+        test=len({e.name for fold in folds for e in fold.test}),
+        synthetic=len(used),
+        phantoms=len({e.name for fold in folds for e in fold.phantoms}),
+        dropped=len(dropped - used),
+        unknown=len(unknown & used),
+        folds=len(folds),
+        checked=not used or all(fold.model or table.model for fold in given),
     )
     return folds, sizes
 
@@ -181,10 +195,11 @@ def _same_spacing(examples: Sequence["Example"]) -> None:
     import numpy as np
 
     from medsynth.errors import GeometryError
+    from medsynth.evaluation.heads import alike
 
-    sizes = [np.sort(np.linalg.norm(e.affine[:3, :3], axis=0)) for e in examples]
+    sizes = [np.linalg.norm(e.affine[:3, :3], axis=0) for e in examples]
     for example, size in zip(examples, sizes, strict=True):
-        if np.abs(size / sizes[0] - 1).max() > 0.02:
+        if not alike(size, sizes[0]):
             raise GeometryError(
                 f"voxels of one size ({sizes[0].round(2)} mm in {examples[0].name})",
                 f"{size.round(2)} mm",

@@ -9,6 +9,7 @@ Source:
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from medsynth.core.random import Key
+from medsynth.core.volume import Volume
 from medsynth.errors import DataError
 from medsynth.evaluation import heads
 from medsynth.evaluation.heads import Head
@@ -49,13 +51,14 @@ def on_generator(model: Synthesizer) -> Attack:
                 head.case.name,
                 "Make them with `medsynth tissue`, or leave out --model.",
             )
-        style = own_style(head.scans, labels)
+        scans = _picked(head, model.spec.target)
+        style = own_style(scans, labels)
         made = model.generate(labels, Key(0, ("attack", head.case.name)), style).data / UNITS
         inside = head.mask
-        error = np.abs(made - head.scans.data)[:, inside].mean()
+        error = np.abs(made - scans.data)[:, inside].mean()
         alike = [
             np.corrcoef(_texture(a)[inside], _texture(b)[inside])[0, 1]
-            for a, b in zip(made, head.scans.data, strict=True)
+            for a, b in zip(made, scans.data, strict=True)
         ]
         return {
             "generator: reconstruction": -float(error),
@@ -65,21 +68,40 @@ def on_generator(model: Synthesizer) -> Attack:
     return attack
 
 
+def _picked(head: Head, channels: tuple[str, ...]) -> Volume:
+    """The scans that a model makes, in its order.
+
+    Raises:
+        DataError: The case does not have one of them.
+    """
+    missing = [channel for channel in channels if channel not in head.scans.channels]
+    if missing:
+        raise DataError(
+            f"scans {', '.join(channels)}, as the model makes them",
+            f"no {', '.join(missing)}",
+            head.case.name,
+            "Leave out --model, or complete the cohorts.",
+        )
+    data = np.stack([head.scans.channel(channel) for channel in channels])
+    return replace(head.scans, data=data, channels=channels)
+
+
 def _texture(scan: np.ndarray) -> np.ndarray:
     return scan - ndimage.gaussian_filter(scan, FINE_VOXELS)
 
 
-def on_discriminator(judge: torch.nn.Module, structures: int) -> Attack:
+def on_discriminator(judge: torch.nn.Module, structures: int, channels: tuple[str, ...]) -> Attack:
     """Does the discriminator call the case more real than others?
 
     Args:
         judge: From the run's checkpoint, in evaluation mode.
         structures: Channels of the one-hot label map, for a discriminator that judges pairs.
+        channels: Scans that it judges, in order.
     """
 
     @torch.inference_mode()
     def attack(head: Head) -> Mapping[str, float]:
-        scans = torch.from_numpy(np.ascontiguousarray(head.scans.data))[None]
+        scans = torch.from_numpy(_picked(head, channels).data)[None]
         padding = [n for size in reversed(scans.shape[2:]) for n in (0, -size % 32)]
         scans = functional.pad(scans, padding)
         if isinstance(judge, SegmentationDiscriminator):

@@ -25,9 +25,12 @@ def frechet(one: np.ndarray, two: np.ndarray) -> float:
         Dowson and Landau, J. Multivar. Anal. 12, 1982; Heusel et al. (arXiv 1706.08500).
     """
     gap = one.mean(0) - two.mean(0)
-    first, second = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (one, two))
-    roots = np.sqrt(np.maximum(np.linalg.eigvals(first @ second).real, 0)).sum()
-    return max(float(gap @ gap + np.trace(first) + np.trace(second) - 2 * roots), 0.0)
+    a, b = ((x - x.mean(0)) / np.sqrt(len(x) - 1) for x in (one, two))
+    if one.shape[1] <= min(len(one), len(two)):
+        roots = np.sqrt(np.maximum(np.linalg.eigvals(a.T @ a @ b.T @ b).real, 0)).sum()
+    else:  # more features than rows: the same trace from a smaller matrix
+        roots = np.linalg.norm(a @ b.T, "nuc")
+    return max(float(gap @ gap + (a**2).sum() + (b**2).sum() - 2 * roots), 0.0)
 
 
 def mmd(

@@ -1,9 +1,10 @@
 """Do synthetic scans look like real ones, in figures that say what they can tell?
 
-Every figure compares two sets of cases. It is computed many times over: a random half of the real
-people against as many synthetic cases (the figure), against the other half of the real people
-(the floor), and against that other half made worse on purpose (the ceiling). All three see
-sets of the same size, because these figures depend on it.
+Every figure compares two sets of cases. It is computed many times over: some real people, drawn at
+random, against as many synthetic cases (the figure), against other real people (the floor), and
+against other real people made worse on purpose (the ceiling). All three see sets of the same size,
+because these figures depend on it, and none shares a person: synthetic cases that descend from
+somebody are not compared with that somebody.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,6 +43,9 @@ LARGEST = 20
 """People a side at most; more splits, not larger ones, use the rest of a large cohort."""
 
 PAIRS = 30
+MOST_TESTED = 50
+"""Cases a side of the two-sample test; its kernel is a matrix over all slices."""
+
 LITTLE_NOISE = 0.04
 """Of a second scan of the same head, as a share of the range: the best that pairs can be."""
 
@@ -153,11 +157,12 @@ def measure(
             f"synthetic ones; scans {', '.join(modalities)}.",
             f"Features: {backbone}; {features.SLICES} slices in each of three planes (2.5-D), "
             "standardised by the real cases. "
-            f"Every figure is the mean over {SPLITS} random halves of the real people, with the "
-            "middle 95 % of the halves in brackets; figure, floor and ceiling see sets of the "
-            "same size. The ceiling is the other half blurred by 2 voxels; for structures, the "
-            "other half with label maps of somebody else. PSNR and SSIM compare a scan made from a "
-            "real case's own labels with that case; their floor is the real scan with 4 % noise, "
+            f"Every figure is the mean over {SPLITS} random sets of real people, with the middle "
+            "95 % of them in brackets; figure, floor and ceiling see sets of the same size, and no "
+            "person, nor what descends from one, is on both sides. The ceiling is other real "
+            "people blurred by 2 voxels; for structures, with label maps of somebody else. "
+            "PSNR and SSIM compare a scan made from a real case's own labels with that case; "
+            "their floor is the real scan with 4 % noise, "
             "their ceiling the real scan blurred. MS-SSIM is the mean over pairs of people: "
             "diversity, low is not better than the real pairs' figure.",
         ),
@@ -182,16 +187,17 @@ def _real(
     """Summaries of real cases, and of some of them made worse."""
     own: list[Summary] = []
     bad: Bad = {}
-    previous: Head | None = None
+    before: list[Head] = []  # the last heads of two people
     for head in shown(heads.read_all(cohort, modalities), len(cohort), "measure real"):
         own.append(summarise(head, extract))
         if len(own) <= degraded:
             for name, level, worse in heads.series(head, key):
                 bad.setdefault((name, level), []).append(summarise(worse, extract))
-            if previous is not None and previous.labels is not None and head.labels is not None:
-                mixed = heads.relabelled(head, previous)
-                bad.setdefault(("labels", 1), []).append(summarise(mixed, extract))
-        previous = head
+            other = heads.somebody_else(head, before)
+            if other is not None and head.labels is not None and own[-1].style is not None:
+                mixed = heads.relabelled(head, other)
+                bad.setdefault(("labels", 1), []).append(replace(own[-1], style=mixed.style()))
+        before = heads.remembered(before, head)
     return own, bad
 
 
@@ -274,24 +280,44 @@ def compare(
         order = rng.permutation(len(people))
         half = [_one_of(real, people[i], rng) for i in order[:size]]
         other = [_one_of(real, people[i], rng) for i in order[size : 2 * size]]
-        names = {s.name for s in half}
-        worse = [s for s in bad if s.name not in names][:size]
-        values.append(distance(half, [made[i] for i in rng.permutation(len(made))[:size]]))
+        synthetic, worse = (_strangers(half, side, rng, size) for side in (made, bad))
+        if len(synthetic) < 2:
+            continue
+        half, other = half[: len(synthetic)], other[: len(synthetic)]
+        values.append(distance(half, synthetic))
         floors.append(distance(half, other))
-        if len(worse) == size:
-            ceilings.append(distance(half, worse))
-    low, high = np.percentile(values, (2.5, 97.5))
+        if len(worse) >= len(half):
+            ceilings.append(distance(half, worse[: len(half)]))
+    if np.isfinite(values).sum() < SPLITS / 2:
+        reason = "needs 2 synthetic cases of other people that have what is measured"
+        return refused(NAME, metric, reason, **where)
+    low, high = np.nanpercentile(values, (2.5, 97.5))
     return Record(
         NAME,
         metric,
         where,
-        float(np.mean(values)),
+        float(np.nanmean(values)),
         float(low),
         float(high),
-        float(np.mean(floors)),
-        float(np.mean(ceilings)) if ceilings else None,
+        _mean(floors),
+        _mean(ceilings),
         len(made),
     )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """Mean of what is known."""
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else None
+
+
+def _strangers(
+    half: Sequence[Summary], cases: Sequence[Summary], rng: np.random.Generator, size: int
+) -> list[Summary]:
+    """Some cases of people that are not among these."""
+    people = {s.subject for s in half}
+    others = [s for s in cases if s.subject not in people]
+    return [others[i] for i in rng.permutation(len(others))[:size]]
 
 
 def _one_of(cases: Sequence[Summary], subject: str, rng: np.random.Generator) -> Summary:
@@ -340,19 +366,21 @@ def _frechet(
 
 
 def _mmd(real: Sequence[Summary], made: Sequence[Summary], key: Key) -> Iterator[Record]:
-    people = sorted({s.subject for s in real})
-    if min(len(people), len(made)) < MIN_CASES:
-        yield refused(NAME, "mmd", f"needs {MIN_CASES} real people and synthetic cases")
-        return
     rng = key.fold("mmd").numpy()
-    one = [_rows(_one_of(real, person, rng)) for person in people]
-    size = min(len(one), len(made))
-    two = [_rows(made[i]) for i in rng.permutation(len(made))[:size]]
+    people = rng.permutation(sorted({s.subject for s in real})).tolist()
+    some, rest = people[: len(people) // 2], people[len(people) // 2 :]
+    behind = rng.permutation(sorted({s.subject for s in made} - set(some))).tolist()
+    size = min(len(some), len(behind), MOST_TESTED)
+    if size < MIN_CASES:
+        reason = f"needs {2 * MIN_CASES} real people and synthetic cases of {MIN_CASES} others"
+        yield refused(NAME, "mmd_p", reason)
+        return
+    one, two, three = (
+        [_rows(_one_of(side, person, rng)) for person in who[:size]]
+        for side, who in ((real, some), (made, behind), (real, rest))
+    )
     value, p = mmd(one, two, key.fold("mmd", "permute"))
-    half = len(one) // 2
-    floor, same = (None, None)
-    if half >= MIN_CASES:
-        floor, same = mmd(one[:half], one[half : 2 * half], key.fold("mmd", "floor"))
+    floor, same = mmd(one, three, key.fold("mmd", "floor"))
     yield Record(NAME, "mmd", {}, value, None, None, floor, None, size)
     yield Record(NAME, "mmd_p", {}, p, None, None, same, None, size)
 
@@ -416,7 +444,7 @@ def _structures(
         def distance(one: Sequence[Summary], two: Sequence[Summary]) -> float:
             sides = [[pick(s.style[0]) for s in side if s.style is not None] for side in (one, two)]
             known = [[v for v in side if np.isfinite(v)] for side in sides]
-            return float(abs(np.mean(known[0]) - np.mean(known[1]))) if all(known) else 0.0
+            return float(abs(np.mean(known[0]) - np.mean(known[1]))) if all(known) else np.nan
 
         return distance
 

@@ -39,14 +39,15 @@ class Head:
         mask: Brain, boolean `(I, J, K)`.
         labels: Cropped likewise; *brain* scheme when the case has tissue, the cohort's otherwise;
             None without label maps.
-        outside: Brightest voxel outside of the brain, as a share of the scan's range.
+        outside: Brightest voxel outside of the brain, as a share of the scan's range; None where
+            no tissue labels say what is outside.
     """
 
     case: Case
     scans: Volume
     mask: np.ndarray
     labels: LabelMap | None
-    outside: float
+    outside: float | None
 
     @cached_property
     def aligned(self) -> np.ndarray:
@@ -91,7 +92,7 @@ def read(case: Case, cohort: Cohort, modalities: Sequence[str]) -> Head:
         Volume(data[(slice(None), *box)], affine, tuple(modalities)),
         mask[box],
         None if labels is None else LabelMap(labels.data[box], affine, labels.scheme),
-        max(b / t for b, t in zip(beyond, top, strict=True)),
+        max(b / t for b, t in zip(beyond, top, strict=True)) if kind == "brain" else None,
     )
 
 
@@ -115,8 +116,7 @@ def same_spacing(one: Head, two: Head) -> None:
     Raises:
         GeometryError: They differ by more than 2 %.
     """
-    a, b = (np.sort(head.scans.spacing_mm) for head in (one, two))
-    if np.abs(a / b - 1).max() > SPACING_TOLERANCE:
+    if not alike(one.scans.spacing_mm, two.scans.spacing_mm):
         raise GeometryError(
             f"voxels of one size ({_words(one)} in {one.case.name})",
             _words(two),
@@ -124,6 +124,11 @@ def same_spacing(one: Head, two: Head) -> None:
             "Resolution changes every figure: bring all cohorts to one spacing with "
             "`medsynth resample COHORT --spacing-mm MM -o OUT`.",
         )
+
+
+def alike(one: Sequence[float], two: Sequence[float]) -> bool:
+    """Whether voxels of two sizes in mm count as equal, whatever the order of the axes."""
+    return bool(np.abs(np.sort(one) / np.sort(two) - 1).max() <= SPACING_TOLERANCE)
 
 
 def _words(head: Head) -> str:
@@ -175,6 +180,17 @@ def relabelled(head: Head, other: Head) -> Head:
     factors = [a / b for a, b in zip(head.labels.shape, other.labels.shape, strict=True)]
     data = ndimage.zoom(other.labels.data, factors, order=0)
     return replace(head, labels=replace(head.labels, data=data, scheme=other.labels.scheme))
+
+
+def somebody_else(head: Head, before: Sequence[Head]) -> Head | None:
+    """The last head before this one that is of another person and has labels."""
+    others = [h for h in before if h.case.subject != head.case.subject and h.labels is not None]
+    return others[-1] if others else None
+
+
+def remembered(before: Sequence[Head], head: Head) -> list[Head]:
+    """The last heads of two different people, this one included."""
+    return [*[h for h in before if h.case.subject != head.case.subject][-1:], head]
 
 
 def series(head: Head, key: Key) -> Iterator[tuple[str, int, Head]]:

@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from medsynth.core.cohort import Cohort
 from medsynth.core.random import Key
+from medsynth.errors import DataError, GeometryError
 from medsynth.evaluation import features, heads
 from medsynth.evaluation.fidelity import Shown
 from medsynth.evaluation.heads import Head
@@ -41,6 +42,7 @@ from medsynth.evaluation.statistics import (
     member_control,
     true_positives_at,
 )
+from medsynth.imaging.intensity import normalise
 
 NAME = "privacy"
 MIN_ATTACKED = 8
@@ -75,7 +77,9 @@ class Trace:
         pixels: float16 `(C, 48, 56, 48)`, see `Head.aligned`.
         features: `(F,)` mean and spread over slices.
         labels: uint8 `(48, 56, 48)`, or None.
-        outside: Brightest voxel outside of the brain, as a share of the range.
+        outside: Brightest voxel outside of the brain, as a share of the range; None if unknown.
+        scheme: What the integers of `labels` mean.
+        spacing_mm: Of the scans.
         scores: Attack → score.
     """
 
@@ -85,8 +89,10 @@ class Trace:
     pixels: np.ndarray
     features: np.ndarray
     labels: np.ndarray | None
-    outside: float
+    outside: float | None
     scores: Mapping[str, float]
+    scheme: str = ""
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 def trace(head: Head, attack: Attack | None = None) -> Trace:
@@ -106,6 +112,8 @@ def trace(head: Head, attack: Attack | None = None) -> Trace:
         labels,
         head.outside,
         attack(head) if attack else {},
+        "" if head.labels is None else head.labels.scheme.name,
+        head.scans.spacing_mm,
     )
 
 
@@ -118,10 +126,43 @@ def traces(
     return [trace(head, attack) for head in shown(work, len(cohort), title)]
 
 
+def planted(cohort: Cohort, modalities: Sequence[str], shown: Shown[Any], key: Key) -> list[Trace]:
+    """Copies of training cases as a generator that replays them would give them out.
+
+    Another brightness of each scan, 2 % noise, half of them mirrored; then traced like
+    everything else.
+    """
+    work = heads.read_all(cohort, modalities)
+    copies = []
+    for index, head in enumerate(shown(work, len(cohort), "trace planted copies")):
+        copies.append(trace(plant(head, index % 2 == 1, key.fold(head.case.name))))
+    return copies
+
+
+def plant(head: Head, mirrored: bool, key: Key) -> Head:
+    """A disguised copy of a head."""
+    rng = key.numpy()
+    gain = rng.uniform(0.8, 1.25, (len(head.scans.data), 1, 1, 1)).astype(np.float32)
+    noise = 0.02 * rng.standard_normal(head.scans.data.shape, np.float32)
+    data = normalise(np.clip((head.scans.data + noise) * gain, 0, None) * head.mask, head.mask)
+    labels = head.labels
+    if mirrored:
+        data = data[:, ::-1]
+        labels = None if labels is None else labels.with_data(labels.data[::-1])
+    return replace(
+        head,
+        case=replace(head.case, name=f"planted {head.case.name}"),
+        scans=replace(head.scans, data=np.ascontiguousarray(data, np.float32)),
+        mask=head.mask[::-1] if mirrored else head.mask,
+        labels=labels,
+    )
+
+
 def audit(
     members: Sequence[Trace],
     others: Sequence[Trace],
     made: Sequence[Trace],
+    planted: Sequence[Trace],
     key: Key,
     modalities: Sequence[str],
 ) -> Section:
@@ -131,32 +172,49 @@ def audit(
         members: Cases that the generator was trained on, with attack scores if there are any.
         others: Cases of people that it has never seen.
         made: Generated cases.
-        key: Random subsets, planted copies, bootstrap.
+        planted: Disguised copies of members, which must be found.
+        key: Random subsets, bootstrap.
         modalities: For the words.
+
+    Raises:
+        GeometryError: Voxels of different size.
+        DataError: All members and held-out cases are of one person.
     """
-    space = _Spaces(members, others)
+    everybody = [*members, *others, *made]
+    _refuse_other_voxels(everybody)
+    if len({t.subject for t in (*members, *others)}) < 2:
+        raise DataError("members and held-out cases of at least two people", "one person")
+    space, schemes = _Spaces(members, others), {t.scheme for t in everybody}
     records: list[Record] = []
     for name in SPACES:
-        if name == "label maps" and any(t.labels is None for t in (*members, *others, *made)):
-            records.append(refused(NAME, "nearest_neighbour", "needs label maps", space=name))
+        if name == "label maps" and (len(schemes) > 1 or "" in schemes):
+            reason = "needs label maps of one scheme in all cohorts"
+            records.append(refused(NAME, "nearest_neighbour", reason, space=name))
             continue
-        records += _nearness(space, name, made, key)
-        records += _copies(space, name, made, key)
-    black_box = -space.between("pixels", [*members, *others], made).min(1)
-    attacks = {
-        "black box: distance to the nearest synthetic scan": (
-            black_box[: len(members)],
-            black_box[len(members) :],
-        )
-    }
+        near = _Distances(space, name, made, planted)
+        records += _nearness(near, made, key)
+        records += _copies(near, made)
+    real = [*members, *others]
+    black_box = -space.between("pixels", real, made).min(1)
+    replayed = np.maximum(black_box, -space.between("pixels", real, planted).min(1))
+    title, count = "black box: distance to the nearest synthetic scan", len(members)
+    attacks = {title: (black_box[:count], black_box[count:])}
     for name in members[0].scores if members else ():
         inside, outside = (np.array([t.scores[name] for t in s]) for s in (members, others))
         attacks[name] = inside, outside
     for name, (inside, outside) in attacks.items():
         records += _membership(name, inside, outside, key)
-    records.append(
-        Record(NAME, "outside_brain", {}, max(t.outside for t in made), floor=0.0, n=len(made))
-    )
+    if min(count, len(others)) >= MIN_ATTACKED:
+        auc = attack_auc(replayed[:count], replayed[count:], key.fold("auc", "planted"))
+        told = {"attack": title, "control": f"{len(planted)} planted copies added"}
+        records.append(
+            Record(NAME, "membership_auc", told, *auc, floor=0.5, ceiling=1.0, n=len(real))
+        )
+    beyond = [t.outside for t in made if t.outside is not None]
+    if len(beyond) < len(made):
+        records.append(refused(NAME, "outside_brain", "needs tissue labels of all synthetic cases"))
+    else:
+        records.append(Record(NAME, "outside_brain", {}, max(beyond), floor=0.0, n=len(made)))
     return Section(
         NAME,
         "Privacy: what do they give away?",
@@ -169,8 +227,8 @@ def audit(
             "radiomics-like, standardised, root mean square. Label maps: share of brain voxels "
             "named differently.",
             "A copy is nearer to a training case than half the smallest distance between two "
-            "different real people. Planted copies are training scans with 2 % noise, other "
-            "brightness, half of them mirrored.",
+            "different real people. Planted copies are training scans of another brightness, with "
+            "2 % noise, half of them mirrored. Features do not find copies that were resampled.",
         ),
         tuple(records),
         _tables(records),
@@ -237,84 +295,77 @@ def _named_otherwise(a: Trace, b: Trace) -> float:
     shares = []
     for mine in (a.labels, a.labels[::-1]):
         union = (mine > 0) | (b.labels > 0)
-        shares.append(float((mine != b.labels)[union].mean()))
+        shares.append(float((mine != b.labels)[union].mean()) if union.any() else 0.0)
     return min(shares)
 
 
-def _nearness(space: _Spaces, name: str, made: Sequence[Trace], key: Key) -> Iterator[Record]:
+class _Distances:
+    """Distances of one space that several figures need."""
+
+    def __init__(
+        self, space: _Spaces, name: str, made: Sequence[Trace], planted: Sequence[Trace]
+    ) -> None:
+        self.name, self.space, self.planted = name, space, planted
+        self.to_members = space.between(name, made, space.members)
+        self.to_others = space.between(name, made, space.others)
+        self.of_planted = space.between(name, planted, space.members).min(1)
+
+
+def _nearness(near: _Distances, made: Sequence[Trace], key: Key) -> Iterator[Record]:
     """Nearest member against nearest held-out person, sets of one size."""
-    size = min(len(space.members), len(space.others))
+    members, others = len(near.space.members), len(near.space.others)
+    size, where = min(members, others), {"space": near.name}
     if size < 2:
-        yield refused(NAME, "nearest_neighbour", "needs 2 members and 2 held-out", space=name)
+        yield refused(NAME, "nearest_neighbour", "needs 2 members and 2 held-out", **where)
         return
-    to_members = space.between(name, made, space.members)
-    to_others = space.between(name, made, space.others)
-    rng, near, far = key.fold("nearest", name).numpy(), [], []
+    rng, one, two = key.fold("nearest", near.name).numpy(), [], []
     for _ in range(DRAWS):
-        near.append(to_members[:, rng.permutation(len(space.members))[:size]].min(1))
-        far.append(to_others[:, rng.permutation(len(space.others))[:size]].min(1))
-    mean_near, mean_far = np.mean(near, 0), np.mean(far, 0)
-    planted = _planted(space, key)
-    copies = space.between(name, planted, space.members).min(1)
-    where = {"space": name}
+        one.append(near.to_members[:, rng.permutation(members)[:size]].min(1))
+        two.append(near.to_others[:, rng.permutation(others)[:size]].min(1))
     yield Record(
-        NAME, "nearest_neighbour", where, *mean_interval(mean_near, key),
-        floor=float(mean_far.mean()), ceiling=float(copies.mean()), n=len(made),
+        NAME, "nearest_neighbour", where, *mean_interval(np.mean(one, 0), key),
+        floor=float(np.mean(two)), ceiling=float(near.of_planted.mean()), n=len(made),
     )  # fmt: skip
-    closer = np.mean([a < b for a, b in zip(near, far, strict=True)], 0)
+    closer = np.mean([a < b for a, b in zip(one, two, strict=True)], 0)
     yield Record(
         NAME, "nearer_to_members", where, *mean_interval(closer, key),
         floor=0.5, ceiling=1.0, n=len(made),
     )  # fmt: skip
 
 
-def _copies(space: _Spaces, name: str, made: Sequence[Trace], key: Key) -> Iterator[Record]:
+def _copies(near: _Distances, made: Sequence[Trace]) -> Iterator[Record]:
     """Copies among the synthetic cases, among planted copies, and among held-out people."""
-    limit = space.threshold(name)
-    distance = space.between(name, made, space.members)
-    nearest = distance.argmin(1)
-    flagged = distance.min(1) < limit
+    space, limit = near.space, near.space.threshold(near.name)
+    nearest = near.to_members.argmin(1)
+    flagged = near.to_members.min(1) < limit
     declared = np.array(
         [
             bool({space.members[j].name, space.members[j].subject} & t.relatives)
             for t, j in zip(made, nearest, strict=True)
         ]
     )
-    planted = _planted(space, key)
-    found = space.between(name, planted, space.members).min(1) < limit
-    where = {"space": name}
+    found = near.of_planted < limit
+    where = {"space": near.name}
     common: dict[str, Any] = {"n": len(made), "floor": 0.0}
     yield Record(NAME, "copies", where, float((flagged & ~declared).sum()), **common)
     yield Record(NAME, "copies_of_parent", where, float((flagged & declared).sum()), **common)
-    yield Record(NAME, "planted_found", where, float(found.mean()), ceiling=1.0, n=len(planted))
+    yield Record(NAME, "planted_found", where, float(found.mean()), ceiling=1.0, n=len(found))
     if space.others:
-        wrong = space.between(name, space.others, space.members).min(1) < limit
+        wrong = space.between(near.name, space.others, space.members).min(1) < limit
         yield Record(
             NAME, "held_out_accused", where, float(wrong.sum()), floor=0.0, n=len(space.others)
         )
 
 
-def _planted(space: _Spaces, key: Key) -> list[Trace]:
-    """Training cases as a generator that replays them would give them out."""
-    planted = []
-    for index, member in enumerate(space.members[:PLANTED]):
-        rng = key.fold("planted", member.name).numpy()
-        pixels = member.pixels.astype(np.float32)
-        pixels = pixels + 0.02 * pixels.std() * rng.standard_normal(pixels.shape, np.float32)
-        pixels -= pixels.mean((1, 2, 3), keepdims=True)
-        pixels /= np.linalg.norm(pixels.reshape(len(pixels), -1), axis=1)[:, None, None, None]
-        labels = member.labels
-        if index % 2:
-            pixels = pixels[:, ::-1]
-            labels = None if labels is None else labels[::-1]
-        shaken = member.features + 0.02 * space._sd * rng.standard_normal(len(member.features))
-        planted.append(
-            replace(
-                member, name=f"planted {member.name}", pixels=pixels.astype(np.float16),
-                labels=labels, features=shaken,
+def _refuse_other_voxels(everybody: Sequence[Trace]) -> None:
+    for t in everybody:
+        if not heads.alike(t.spacing_mm, everybody[0].spacing_mm):
+            raise GeometryError(
+                f"voxels of one size ({everybody[0].spacing_mm} mm in {everybody[0].name})",
+                f"{t.spacing_mm} mm",
+                t.name,
+                "Bring all cohorts to one spacing with `medsynth resample`.",
             )
-        )  # fmt: skip
-    return planted
 
 
 def _membership(name: str, inside: np.ndarray, outside: np.ndarray, key: Key) -> Iterator[Record]:
@@ -383,13 +434,13 @@ def _verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
             )
     yield from _attack_verdicts(records)
     face = next(r for r in records if r.metric == "outside_brain")
-    bright = face.value or 0.0
-    yield Verdict(
-        GOOD if bright == 0 else BAD,
-        "No face: every voxel outside of the brain is zero."
-        if bright == 0
-        else f"Voxels outside of the brain reach {number(bright)} of the range: a face?",
-    )
+    if face.value is None:
+        yield Verdict(UNKNOWN, f"Faces: not looked for; {face.where['refused']}.")
+    elif face.value == 0:
+        yield Verdict(GOOD, "No face: every voxel outside of the brain is zero.")
+    else:
+        text = f"Voxels outside of the brain reach {number(face.value)} of the range: a face?"
+        yield Verdict(BAD, text)
 
 
 def _attack_verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
@@ -399,11 +450,17 @@ def _attack_verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
         if record.value is None:
             yield Verdict(UNKNOWN, f"membership, {name}: {record.where['refused']}.")
             continue
-        control = next(r for r in own if r.where.get("attack") == name and "control" in r.where)
+        control = next(
+            r
+            for r in own
+            if r.where.get("attack") == name and r.where.get("control", "").startswith("members")
+        )
         found = Estimate(record.value, record.low or 0, record.high or 1)
         text = f"membership, {name}: area {found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
         if not (control.low or 0) <= 0.5 <= (control.high or 1):
             yield Verdict(UNKNOWN, f"{text}, but members against members are not at chance.")
+        elif found.high < 0.5:
+            yield Verdict(UNKNOWN, f"{text}: the two groups differ for another reason.")
         elif found.low > 0.5:
             yield Verdict(BAD, f"{text}: an attacker can tell who was trained on.")
         else:

@@ -6,6 +6,7 @@ flat. Knows no files and no measurements.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any
 
 SCHEMA = "medsynth-report/1"
@@ -46,7 +47,7 @@ class Record:
     def to_json(self) -> dict[str, Any]:
         """A flat dictionary, numbers rounded to six digits."""
         return {
-            k: round(v, 6) if isinstance(v, float) else v
+            k: (round(v, 6) if isfinite(v) else None) if isinstance(v, float) else v
             for k, v in (asdict(self) | {"where": dict(self.where)}).items()
         }
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from medsynth.config import COLUMNS
 from medsynth.core.cohort import Case, Cohort
 from medsynth.core.labels import BRATS2023
 from medsynth.core.random import Key
@@ -41,7 +42,7 @@ from medsynth.io.sidecar import digest, read_json, write_json
 NAME = "utility"
 REAL = "real"
 FINE_TUNED = "synthetic+10%real"
-TRAININGS = (REAL, "real+synthetic", "synthetic", FINE_TUNED, "real+phantoms", "phantoms")
+TRAININGS = COLUMNS
 FEW = 0.1
 """Share of the real cases that fine-tuning sees."""
 
@@ -67,29 +68,37 @@ class Guard:
     Args:
         kept: Cases that may be trained on.
         dropped: Cases that descend from a test subject, and why.
-        unknown: Cases without a sidecar: nobody can tell.
+        unknown: Cases whose sidecar does not say what they were made from: nobody can tell.
     """
 
     kept: tuple[Case, ...]
     dropped: tuple[tuple[str, str], ...]
-    unknown: int
+    unknown: tuple[str, ...]
 
 
-def guard(test: Sequence[Case], made: Cohort) -> Guard:
+def guard(test: Sequence[Case], made: Cohort, *, by_name: bool = True) -> Guard:
     """Drop generated cases that descend from people of the test set.
 
     A case is dropped when its subject is one of theirs, or when a label map among its ancestors
     (by SHA-256, brains that it was implanted into included) is a file of theirs.
 
+    Args:
+        test: Cases that are tested on.
+        made: Generated cases, or phantoms.
+        by_name: Whether equal subjects are the same person; phantoms of two cohorts are not.
+
     Raises:
         DataError: Nothing is left.
     """
-    people = {case.subject for case in test}
+    people = {case.subject for case in test} if by_name else set()
     files = {sha for case in test for sha in _files(case)}
-    kept, dropped, unknown = [], [], 0
+    kept: list[Case] = []
+    dropped: list[tuple[str, str]] = []
+    unknown: list[str] = []
     for case in made:
         story = heads.sidecar(case)
-        unknown += story is None
+        if not (story or {}).get("synthetic"):
+            unknown.append(case.name)
         ancestors = set((story or {}).get("ancestors", ()))
         who = {case.subject, (story or {}).get("subject", case.subject)}
         if who & people:
@@ -105,7 +114,7 @@ def guard(test: Sequence[Case], made: Cohort) -> Guard:
             None,
             "Generate from the label maps of the training split.",
         )
-    return Guard(tuple(kept), tuple(dropped), unknown)
+    return Guard(tuple(kept), tuple(dropped), tuple(unknown))
 
 
 def _files(case: Case) -> set[str]:
@@ -263,6 +272,7 @@ def score_case(named: np.ndarray, example: Example) -> list[dict[str, Any]]:
         rows.append(
             {
                 "case": example.name,
+                "subject": example.subject,
                 "region": region,
                 "dice": s.dice,
                 "hd95": s.hd95_mm,
@@ -278,7 +288,15 @@ def score_case(named: np.ndarray, example: Example) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many cases stand behind a table, and what the guard did, for the words of the report."""
+    """How many different cases stand behind a table, and what the guard did, for the words.
+
+    Args:
+        real, test, synthetic, phantoms: Cases, each counted once however many folds use it.
+        dropped: Synthetic cases that no fold could use.
+        unknown: Synthetic cases of which nobody knows what they were made from.
+        folds: Partitions.
+        checked: Whether the generator's training cases are known not to be test cases.
+    """
 
     real: int
     test: int
@@ -287,6 +305,7 @@ class Sizes:
     dropped: int
     unknown: int
     folds: int
+    checked: bool = True
 
 
 def section(
@@ -295,9 +314,10 @@ def section(
     """Records and table from the cells."""
     records = list(_records(results, axes, recipe, key))
     tables = [
-        _table(records, region, metric) for region in scores.REGIONS for metric in METRICS[:1]
+        _table(records, region, metric)
+        for metric in ("dice", "lesion_dice")
+        for region in scores.REGIONS
     ]
-    tables += [_table(records, region, "lesion_dice") for region in scores.REGIONS]
     tables.append(_table(records, "WT", "hd95"))
     tables += _curves(records)
     return Section(
@@ -388,14 +408,15 @@ def _group(cell: Mapping[str, Any]) -> tuple[str, ...]:
 def _by_case(
     members: Sequence[Mapping[str, Any]], region: str, metric: str
 ) -> tuple[dict[str, float], dict[str, bool]]:
-    """Mean over seeds for each test case, and whether the case has the region."""
+    """Mean over seeds and time-points for each test person, and whether they have the region."""
     found: dict[str, list[float]] = {}
     present: dict[str, bool] = {}
     for member in members:
         for row in member["scores"]:
             if row["region"] == region:
-                found.setdefault(row["case"], []).append(row[metric])
-                present[row["case"]] = row["present"]
+                who = row.get("subject", row["case"])
+                found.setdefault(who, []).append(row[metric])
+                present[who] = present.get(who, False) or row["present"]
     return {case: float(np.mean(v)) for case, v in sorted(found.items())}, present
 
 
@@ -480,13 +501,19 @@ def _verdicts(records: Sequence[Record], sizes: Sizes) -> Iterator[Verdict]:
             f"The leak guard could not work for {sizes.unknown} synthetic cases without a "
             "sidecar: if they descend from test subjects, the table flatters.",
         )
+    elif not sizes.checked:
+        yield Verdict(
+            UNKNOWN,
+            "Who the generator was trained on is not known (no `model` in the configuration): if "
+            "test subjects were among them, the table flatters.",
+        )
     else:
         yield Verdict(
             GOOD,
             "Leak guard: every synthetic case says what it was made from; "
             f"{sizes.dropped} that descend from test subjects were left out.",
         )
-    for column in ("real+synthetic", "synthetic", FINE_TUNED, "real+phantoms", "phantoms"):
+    for column in TRAININGS[1:]:
         own = [
             r
             for r in records
@@ -500,8 +527,9 @@ def _verdicts(records: Sequence[Record], sizes: Sizes) -> Iterator[Verdict]:
         enough = (own[0].n or 0) >= MIN_PAIRS and (own[0].seeds or 0) >= MIN_SEEDS
         sure = [r for r in own if (r.low or 0) > 0 or (r.high or 0) < 0]
         gain = float(np.mean([r.value for r in own if r.value is not None]))
+        signs = {(r.value or 0) > 0 for r in own}
         grade = GOOD if gain > 0 else BAD
-        if not enough or len(sure) < len(own):
+        if not enough or len(sure) < len(own) or len(signs) > 1:
             grade = UNKNOWN
         yield Verdict(
             grade,

@@ -41,11 +41,13 @@ class Example:
         name: Case name.
         folder: Where its arrays are.
         scheme: What its label map is in.
+        subject: The person.
     """
 
     name: str
     folder: Path
     scheme: LabelScheme
+    subject: str
 
     @cached_property
     def scans(self) -> np.ndarray:
@@ -177,7 +179,7 @@ def _prepare_one(
         [FORMAT, case.name, list(modalities), kind, cohort_scheme, stamps, dict(case.channel)]
     )
     place = folder / f"{case.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    example = Example(case.name, place, LABEL_MAPS[kind])
+    example = Example(case.name, place, LABEL_MAPS[kind], case.subject)
     if (place / "samples.npz").exists():
         return example
     volume, labels = read_case(case, modalities, kind, cohort_scheme)

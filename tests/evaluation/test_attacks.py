@@ -1,6 +1,7 @@
 """Attacks: a generator that replays a member gives that member away, and nobody else."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ class Replayer:
 
     def __init__(self, known: list[Head]) -> None:
         self.known = known
+        self.spec = SimpleNamespace(target=MODALITIES)
 
     def generate(self, labels: LabelMap, *_: Any) -> Volume:
         for head in self.known:
@@ -65,5 +67,8 @@ def test_real_players_are_attacked_together(people: list[Head], trained: Path) -
 def test_tissue_is_needed(people: list[Head], trained: Path) -> None:
     from dataclasses import replace
 
+    with pytest.raises(DataError, match="no t1c"):
+        attacks._picked(replace(people[0], scans=replace(people[0].scans, channels=("t1n",) * 4)),
+                        ("t1c",))  # fmt: skip
     with pytest.raises(DataError, match="medsynth tissue"):
         attacks.on_generator(load(trained))(replace(people[0], labels=None))

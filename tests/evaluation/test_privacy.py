@@ -1,5 +1,6 @@
 """The audit against generators whose behaviour is known."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from medsynth.core.cohort import MODALITIES, Case
 from medsynth.core.random import Key
 from medsynth.core.volume import Volume, bounding_box
+from medsynth.errors import GeometryError
 from medsynth.evaluation import privacy
 from medsynth.evaluation.heads import Head
 from medsynth.evaluation.privacy import Trace, trace
@@ -33,9 +35,15 @@ def traces() -> list[Trace]:
     return [trace(head(index)) for index in range(MEMBERS + OTHERS + STRANGERS)]
 
 
-def audited(traces: list[Trace], made: list[Trace]) -> Section:
+@pytest.fixture(scope="module")
+def planted() -> list[Trace]:
+    return [trace(privacy.plant(head(i), i % 2 == 1, Key(3, (i,)))) for i in range(MEMBERS)]
+
+
+@pytest.fixture
+def audited(traces: list[Trace], planted: list[Trace]) -> Callable[[list[Trace]], Section]:
     members, others = traces[:MEMBERS], traces[MEMBERS : MEMBERS + OTHERS]
-    return privacy.audit(members, others, made, Key(0), MODALITIES)
+    return lambda made: privacy.audit(members, others, made, planted, Key(0), MODALITIES)
 
 
 def one(section: Section, metric: str, **where: str) -> Record:
@@ -51,13 +59,15 @@ def renamed(t: Trace) -> Trace:
     return replace(t, name=f"made {t.name}", subject="unknown", relatives=frozenset())
 
 
-def test_a_generator_that_replays_its_members_is_found(traces: list[Trace]) -> None:
+def test_a_generator_that_replays_its_members_is_found(
+    traces: list[Trace], audited: Callable[[list[Trace]], Section]
+) -> None:
     rng = np.random.default_rng(0)
     made = []
     for t in traces[:MEMBERS]:
         noise = 0.001 * rng.standard_normal(t.pixels.shape)
         made.append(renamed(replace(t, pixels=(t.pixels + noise).astype(np.float16))))
-    section = audited(traces, made)
+    section = audited(made)
     auc = one(section, "membership_auc")
     assert auc.value is not None
     assert auc.value >= 0.95
@@ -68,9 +78,11 @@ def test_a_generator_that_replays_its_members_is_found(traces: list[Trace]) -> N
     assert grades == {"bad"}
 
 
-def test_a_generator_that_never_saw_its_members_is_not_accused(traces: list[Trace]) -> None:
+def test_a_generator_that_never_saw_its_members_is_not_accused(
+    traces: list[Trace], audited: Callable[[list[Trace]], Section]
+) -> None:
     made = [renamed(t) for t in traces[MEMBERS + OTHERS :]]
-    section = audited(traces, made)
+    section = audited(made)
     auc = one(section, "membership_auc")
     assert auc.low is not None
     assert auc.low < 0.5 < (auc.high or 0)
@@ -80,25 +92,49 @@ def test_a_generator_that_never_saw_its_members_is_not_accused(traces: list[Trac
         assert one(section, "copies", space=space).value == 0
         assert one(section, "planted_found", space=space).value == 1
         assert one(section, "held_out_accused", space=space).value == 0
+    positive = one(section, "membership_auc", control="10 planted copies added")
+    assert (positive.value or 0) >= 0.95
     assert not any(v.grade == "good" for v in section.verdicts if "No face" not in v.text)
 
 
-def test_a_copy_of_the_declared_parent_is_told_apart(traces: list[Trace]) -> None:
+def test_a_copy_of_the_declared_parent_is_told_apart(
+    traces: list[Trace], audited: Callable[[list[Trace]], Section]
+) -> None:
     made = [replace(renamed(traces[0]), relatives=frozenset({traces[0].name}))]
     made += [renamed(t) for t in traces[MEMBERS + OTHERS :]]
-    section = audited(traces, made)
+    section = audited(made)
     assert one(section, "copies", space="pixels").value == 0
     assert one(section, "copies_of_parent", space="pixels").value == 1
 
 
-def test_too_few_cases_are_refused_with_the_number_needed(traces: list[Trace]) -> None:
-    section = privacy.audit(traces[:4], traces[4:6], traces[20:24], Key(0), MODALITIES)
+def test_too_few_cases_are_refused_with_the_number_needed(
+    traces: list[Trace], planted: list[Trace]
+) -> None:
+    section = privacy.audit(traces[:4], traces[4:6], traces[20:24], planted[:4], Key(0), MODALITIES)
     record = one(section, "membership_auc")
     assert record.value is None
     assert "needs 8 members" in record.where["refused"]
 
 
-def test_a_face_is_found(traces: list[Trace]) -> None:
+def test_a_face_is_found(traces: list[Trace], audited: Callable[[list[Trace]], Section]) -> None:
     made = [replace(renamed(traces[25]), outside=0.4), renamed(traces[26])]
-    section = audited(traces, made)
+    section = audited(made)
     assert any(v.grade == "bad" and "face" in v.text for v in section.verdicts)
+
+
+def test_a_face_is_not_ruled_out_where_nobody_looked(
+    traces: list[Trace], audited: Callable[[list[Trace]], Section]
+) -> None:
+    section = audited([replace(renamed(traces[25]), outside=None)])
+    assert any(v.grade == "unknown" and "Faces" in v.text for v in section.verdicts)
+
+
+def test_cohorts_that_cannot_be_compared(
+    traces: list[Trace], audited: Callable[[list[Trace]], Section]
+) -> None:
+    coarse = replace(renamed(traces[25]), spacing_mm=(8.0, 8.0, 8.0))
+    with pytest.raises(GeometryError, match="medsynth resample"):
+        audited([coarse])
+    tumour_only = replace(renamed(traces[25]), scheme="brats2023")
+    record = one(audited([tumour_only]), "nearest_neighbour", space="label maps")
+    assert "one scheme" in record.where["refused"]

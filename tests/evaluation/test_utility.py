@@ -40,7 +40,7 @@ def test_the_guard_drops_whoever_descends_from_the_test_set(coarse: Path, genera
     assert {name for name, _ in guard.dropped} == {case.name for case in test}
     assert all("ancestors" in why for _, why in guard.dropped)
     assert len(guard.kept) == 8
-    assert guard.unknown == 0
+    assert guard.unknown == ()
     with pytest.raises(DataError, match="do not descend"):
         utility.guard(cohorts.read(coarse).cases, made)
 
@@ -107,8 +107,8 @@ def test_synthetic_cases_without_sidecars_are_used_and_named(
         case["image"] = [str(_moved(generated / image, bare)) for image in case["image"]]
     (bare / "cohort.json").write_text(json.dumps(listing))
     guard = utility.guard(cohorts.read(coarse).part("test").cases, cohorts.read(bare))
-    assert guard.unknown == 12
-    sizes = utility.Sizes(8, 4, 12, 0, 0, guard.unknown, 1)
+    assert len(guard.unknown) == 12
+    sizes = utility.Sizes(8, 4, 12, 0, 0, len(guard.unknown), 1)
     axes = Axes(("real",), ("dynunet",), (True,), 1)
     section = utility.section([], axes, Recipe("dynunet", True, 3), sizes, key=_key())
     assert section.verdicts[0].grade == "bad"
@@ -128,7 +128,7 @@ def _key():  # type: ignore[no-untyped-def]
 
 
 def example(name: str) -> Example:
-    return Example(name, Path(name), BRATS2023)
+    return Example(name, Path(name), BRATS2023, name)
 
 
 def test_every_column_gets_the_same_steps_and_its_share() -> None:
