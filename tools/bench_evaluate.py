@@ -2,8 +2,8 @@
 
 python tools/bench_evaluate.py [--cases 200] [--different 8]
 
-The cases are a few phantoms at 1 mm under many names: every file is read, and every figure is
-computed, as often as there are cases. What the report then says of them means nothing.
+The cases are a few phantoms at 1 mm under many names: every file is read, and every figure (but
+PSNR and SSIM) computed, as often as there are cases. What the report says of them means nothing.
 """
 
 import argparse
