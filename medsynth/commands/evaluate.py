@@ -1,4 +1,4 @@
-"""`medsynth evaluate`: fidelity, consistency and privacy; utility has a module of its own.
+"""`medsynth evaluate`: fidelity, consistency and privacy; utility and tables have their modules.
 
 All write into one report, each its own section.
 """
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsynth.commands import console, utility
+from medsynth.commands import console, table, utility
 from medsynth.commands.utility import publish
 from medsynth.errors import DataError, ModelError, UsageError
 
@@ -340,7 +340,7 @@ def add(verbs: Any) -> None:
     """Tell argparse about the verb."""
     top = verbs.add_parser(
         "evaluate",
-        help="utility, fidelity, consistency, privacy: one report",
+        help="utility, fidelity, consistency, privacy, tables: one report",
         description="Measure synthetic data. Every figure stands beside a floor and a known bad "
         "or best example; the report says what it cannot tell.",
         epilog="Example: medsynth evaluate fidelity --real cohort.json --synthetic synthetic "
@@ -348,6 +348,7 @@ def add(verbs: Any) -> None:
     )
     kinds = top.add_subparsers(title="measurements", metavar="WHAT", required=True)
     utility.add(kinds)
+    table.add(kinds)
     f = kinds.add_parser(
         "fidelity", help="do they look like real scans?",
         description=console.summary(EvaluateFidelity),

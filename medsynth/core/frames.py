@@ -91,6 +91,8 @@ def _column(
             raise DataError("finite numbers", found, name, "Mark them as missing.")
         absent = np.isnan(numbers).astype(np.int16)
         marks: tuple[str, ...] = ("",) if absent.any() else ()
+        if declared and absent.any() and not declared.marks:
+            raise DataError("no missing values", f"{int(absent.sum())}", name, "Declare a mark.")
         texts = None
     else:
         whole = series.astype(object)
@@ -99,7 +101,7 @@ def _column(
             raise DataError("values of one type", " and ".join(kinds), name, "Convert the column.")
         texts = np.array([_text(v) for v in whole.where(series.notna(), None)], object)
         given = declared.marks if declared else MISSING
-        marks = tuple(sorted(set(texts[np.isin(texts, given)])))
+        marks = given if declared else tuple(sorted(set(texts[np.isin(texts, given)])))
         absent = np.zeros(len(texts), np.int16)
         for index, mark in enumerate(marks, 1):
             absent[texts == mark] = index
@@ -110,7 +112,6 @@ def _column(
         column = _inferred(name, numbers, texts, here, marks, dtype, levels)
     else:
         column = declared
-        marks = column.marks or marks
     if column.kind == "identifier":
         return column, np.arange(len(series), dtype=float), np.zeros(len(series), np.int16)
     if column.named:

@@ -50,6 +50,13 @@ class Tokens:
         """How many tokens."""
         return len(self.column.marks) + len(self.points) + self.bins
 
+    def ranks(self) -> np.ndarray:
+        """Place of each token when all are sorted by value, missing marks first, `(size,)`."""
+        middles = self.knots[KNOTS // 2 :: KNOTS][: self.bins]
+        values = np.concatenate([self.points, middles])
+        marks = len(self.column.marks)
+        return np.concatenate([np.arange(marks), marks + values.argsort().argsort()])
+
     @classmethod
     def fit(cls, column: Column, values: np.ndarray, absent: np.ndarray) -> "Tokens":
         """Look at a column's values."""
