@@ -247,18 +247,13 @@ class Run:
             ready.append(result)
         if world.leads:
             world.barrier()
-            write_text(
-                folder / "config.yaml",
-                configs.dump(
-                    replace(
-                        config,
-                        data=replace(config.data, cohort=str(Path(config.data.cohort).resolve())),
-                    )
-                ),
-            )
         playing = trainer(config, world)
         if resume:
             checkpoint.load(folder / "last.pt", playing)
+        if world.leads:  # only now: a configuration that does not fit leaves the run as it was
+            cohort_file = str(Path(config.data.cohort).resolve())
+            told = replace(config, data=replace(config.data, cohort=cohort_file))
+            write_text(folder / "config.yaml", configs.dump(told))
         return cls(config, folder, playing, ready, style_prior(config, ready))
 
     def batches(self) -> Iterator[ImageBatch]:

@@ -202,9 +202,11 @@ def test_mistakes_are_answered_in_words(
         (["train", "--resume", str(trained), "--set", "generator.head=5"], 1, ("size mismatch",)),
         (["show", str(brain), "-o", str(tmp_path / "x.foo")], 2, ("*.png",)),
     ]  # fmt: skip
+    before = (trained / "config.yaml").read_bytes()
     for command, code, words in spent:
         assert main(command) == code, command
         _says(capsys, *words)
+    assert (trained / "config.yaml").read_bytes() == before
 
 
 def test_a_model_for_other_channels_is_refused(
