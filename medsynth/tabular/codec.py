@@ -6,7 +6,7 @@ observed: an integer stays an integer, a price keeps two digits. Knows arrays; n
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -220,13 +220,3 @@ class Codec:
                 for index, name in enumerate(names)
             ),
         )
-
-
-def without_identifiers(table: Table) -> Table:
-    """The same rows, only what is modelled."""
-    kept = {column.name for column in table.schema.modelled}
-    return Table(
-        replace(table.schema, columns=table.schema.modelled),
-        {k: v for k, v in table.values.items() if k in kept},
-        {k: v for k, v in table.missing.items() if k in kept},
-    )
