@@ -1,15 +1,20 @@
 """Tables on disk: CSV and Parquet, sparse matrices of codes, and the long form hospitals have."""
 
 import gzip
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medsynth.core.frames import from_frame, to_frame
+from medsynth.core.codes import Codes
+from medsynth.core.frames import MISSING, from_frame, to_frame
 from medsynth.core.table import Schema, Table
 from medsynth.errors import DataError
 from medsynth.io.files import read_text, writing
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".parquet")
 
@@ -27,27 +32,9 @@ def read(path: Path, schema: Schema | None = None) -> Table:
     Raises:
         DataError: No such file, another ending, not UTF-8, not a table; see `core.frames`.
     """
-    import pandas as pd
-
     if not path.exists():
         raise DataError("a table", "no such file", path)
-    if not path.name.lower().endswith(ENDINGS):
-        raise DataError(f"a table ({', '.join(ENDINGS)})", repr(path.name), path)
-    try:
-        if path.suffix == ".parquet":
-            frame = pd.read_parquet(path)
-        else:
-            separator = "\t" if path.suffix == ".tsv" else ","
-            whole: dict[str, Any] = {"dtype": str, "keep_default_na": False, "sep": separator}
-            frame = pd.read_csv(path, encoding="utf-8-sig", header=None, **whole)
-            frame.columns = pd.Index(frame.iloc[0].astype(str))
-            frame = frame.iloc[1:].reset_index(drop=True)
-    except UnicodeDecodeError as error:
-        todo = "Convert it, for example with `iconv -f latin1 -t utf-8`."
-        raise DataError("text in UTF-8", "another encoding", path, todo) from error
-    except (ValueError, OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError("a table", str(error).splitlines()[0], path) from error
-    return from_frame(frame, schema)
+    return from_frame(_frame(path), schema)
 
 
 def write(path: Path, table: Table) -> None:
@@ -59,13 +46,7 @@ def write(path: Path, table: Table) -> None:
     frame = to_frame(table)
     if not path.name.lower().endswith(ENDINGS):
         raise DataError(f"a table ({', '.join(ENDINGS)})", repr(path.name), path)
-    with writing(path, overwrite=True) as beside:
-        if path.suffix == ".parquet":
-            frame.to_parquet(beside, index=False)
-            return
-        separator = "\t" if path.suffix == ".tsv" else ","
-        text = frame.to_csv(None, index=False, sep=separator, lineterminator="\n").encode()
-        beside.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
+    _write_frame(path, frame)
 
 
 def read_schema(path: Path) -> Schema:
@@ -89,9 +70,75 @@ def write_schema(path: Path, schema: Schema) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
+def read_codes(
+    path: Path, subject: str | None = None, code: str | None = None, digits: int | None = None
+) -> tuple[Codes, np.ndarray]:
+    """Read codes.
+
+    Args:
+        path: A CSR matrix as `scipy.sparse.save_npz` or `write_codes` wrote it, or the long form
+            as a table (CSV, Parquet) with a row per subject and code.
+        subject, code: Columns of the long form.
+        digits: Group codes of the long form by their first characters; 3 for ICD-9.
+
+    Returns:
+        Codes, and the subjects in order.
+
+    Raises:
+        DataError: No such file, another ending, not a CSR matrix, or a column that is missing.
+    """
+    from scipy import sparse
+
+    if not path.exists():
+        raise DataError("codes", "no such file", path)
+    if path.suffix != ".npz":
+        frame = _frame(path)
+        for name in (subject, code):
+            if name not in frame.columns:
+                raise DataError(
+                    f"columns of subjects and codes ({', '.join(map(str, frame.columns[:9]))})",
+                    repr(name), path, "Name them with data.subject and data.code.",
+                )  # fmt: skip
+        known = frame[frame[code].notna() & ~frame[code].isin(MISSING)]
+        return rows_of_codes(known[subject].to_numpy(), known[code].to_numpy(), digits)
+    try:
+        matrix = sparse.load_npz(path)
+        with np.load(path, allow_pickle=False) as file:
+            names = tuple(map(str, file["names"])) if "names" in file else None
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError("a CSR matrix (scipy.sparse.save_npz)", str(error), path) from error
+    names = names or tuple(f"code_{index:04d}" for index in range(matrix.shape[1]))
+    return Codes(matrix, names), np.arange(matrix.shape[0])
+
+
+def write_codes(path: Path, codes: Codes) -> None:
+    """Write codes: `.npz` (scipy reads it; names stand beside), or the long form as a table.
+
+    Raises:
+        DataError: Another ending, or a disk that is full.
+    """
+    import pandas as pd
+
+    matrix = codes.matrix
+    if path.suffix == ".npz":
+        with writing(path, overwrite=True) as beside, beside.open("wb") as file:
+            np.savez_compressed(
+                file, format=np.array(b"csr"), shape=np.array(matrix.shape),
+                data=matrix.data, indices=matrix.indices, indptr=matrix.indptr,
+                names=np.array(codes.names, str),
+            )  # fmt: skip
+        return
+    if not path.name.lower().endswith(ENDINGS):
+        raise DataError(f"codes (.npz, {', '.join(ENDINGS)})", repr(path.name), path)
+    whole = matrix.tocoo()
+    names = np.array(codes.names, object)[whole.col]
+    frame = pd.DataFrame({"subject": whole.row + 1, "code": names})
+    _write_frame(path, frame.loc[frame.index.repeat(whole.data)])
+
+
 def rows_of_codes(
     subjects: np.ndarray, codes: np.ndarray, digits: int | None = None
-) -> tuple[Any, tuple[str, ...], np.ndarray]:
+) -> tuple[Codes, np.ndarray]:
     """The long form (a row per subject and code) as a matrix of counts.
 
     Args:
@@ -99,7 +146,7 @@ def rows_of_codes(
         digits: Group codes by their first characters, 3 for ICD-9 (4 for its E codes).
 
     Returns:
-        CSR matrix `(subjects, codes)` of int32 counts, code names in order, subjects in order.
+        Codes, their names in order, and the subjects in order.
 
     Source:
         Choi et al., MedGAN (arXiv 1703.06490), section 4.1: ICD-9 codes grouped by three digits.
@@ -113,5 +160,35 @@ def rows_of_codes(
     names, column = np.unique(np.array(texts, object).astype(str), return_inverse=True)
     ones = np.ones(len(texts), np.int32)
     matrix = sparse.csr_matrix((ones, (row, column)), (len(people), len(names)), np.int32)
-    matrix.sum_duplicates()
-    return matrix, tuple(map(str, names)), people
+    return Codes(matrix, tuple(map(str, names))), people
+
+
+def _frame(path: Path) -> "pd.DataFrame":
+    """A frame as it stands in the file; CSV as text."""
+    import pandas as pd
+
+    if not path.name.lower().endswith(ENDINGS):
+        raise DataError(f"a table ({', '.join(ENDINGS)})", repr(path.name), path)
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        separator = "\t" if path.suffix == ".tsv" else ","
+        whole: dict[str, Any] = {"dtype": str, "keep_default_na": False, "sep": separator}
+        frame = pd.read_csv(path, encoding="utf-8-sig", header=None, **whole)
+        frame.columns = pd.Index(frame.iloc[0].astype(str))
+        return frame.iloc[1:].reset_index(drop=True)
+    except UnicodeDecodeError as error:
+        todo = "Convert it, for example with `iconv -f latin1 -t utf-8`."
+        raise DataError("text in UTF-8", "another encoding", path, todo) from error
+    except (ValueError, OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError("a table", str(error).splitlines()[0], path) from error
+
+
+def _write_frame(path: Path, frame: "pd.DataFrame") -> None:
+    with writing(path, overwrite=True) as beside:
+        if path.suffix == ".parquet":
+            frame.to_parquet(beside, index=False)
+            return
+        separator = "\t" if path.suffix == ".tsv" else ","
+        text = frame.to_csv(None, index=False, sep=separator, lineterminator="\n").encode()
+        beside.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)

@@ -79,7 +79,9 @@ def test_two_ranks_train_as_one(phantoms: Path, tmp_path: Path) -> None:
                  "--out", str(tmp_path / "one")]) == 0  # fmt: skip
     one, two = (torch.load(tmp_path / r / "last.pt", weights_only=True) for r in ("one", "two"))
     for name, value in one["players"].items():
-        torch.testing.assert_close(two["players"][name], value, atol=1e-5, rtol=1e-5)
+        gap = (two["players"][name] - value).abs()
+        assert gap.mean() < 1e-6, name
+        assert gap.max() < 1e-4, name  # a quarter of one update, where a gradient is nearly zero
 
 
 def test_every_phantom_is_the_same_whoever_makes_it(phantoms: Path, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
+from medsynth.core.codes import Codes, same_codes
 from medsynth.core.frames import from_frame, to_frame
 from medsynth.core.table import Rule, Schema
 from medsynth.errors import ConfigError, DataError, UsageError
@@ -133,10 +135,53 @@ def test_rules_are_counted() -> None:
 def test_the_long_form_becomes_a_matrix() -> None:
     people = np.array([7, 7, 3, 7])
     codes = np.array(["25000", "E8120", "25001", "25011"])
-    matrix, names, subjects = tables.rows_of_codes(people, codes, digits=3)
-    assert names == ("250", "E812")
+    found, subjects = tables.rows_of_codes(people, codes, digits=3)
+    assert found.names == ("250", "E812")
     assert subjects.tolist() == [3, 7]
-    assert matrix.toarray().tolist() == [[1, 0], [2, 1]]
+    assert found.matrix.toarray().tolist() == [[1, 0], [2, 1]]
+    assert not found.binary
+    assert found.rates.tolist() == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("ending", ["npz", "csv", "parquet", "csv.gz"])
+def test_codes_come_out_as_they_went_in(ending: str, tmp_path: Path) -> None:
+    found = Codes(sparse.csr_matrix([[1, 0, 3], [0, 2, 0]]), ("250", "401", "E812"))
+    path = tmp_path / f"codes.{ending}"
+    tables.write_codes(path, found)
+    again, _ = tables.read_codes(path, "subject", "code")
+    assert again.names == found.names
+    assert (again.matrix != found.matrix).nnz == 0
+    tables.write_codes(tmp_path / f"twice.{ending}", again)
+    assert path.read_bytes() == (tmp_path / f"twice.{ending}").read_bytes()
+
+
+def test_scipy_reads_our_codes_and_we_read_scipys(tmp_path: Path) -> None:
+    found = Codes(sparse.csr_matrix([[1, 0, 3], [0, 2, 0]]), ("250", "401", "E812"))
+    tables.write_codes(tmp_path / "codes.npz", found)
+    assert (sparse.load_npz(tmp_path / "codes.npz") != found.matrix).nnz == 0
+    sparse.save_npz(tmp_path / "theirs.npz", found.matrix)
+    again, _ = tables.read_codes(tmp_path / "theirs.npz")
+    assert again.names == ("code_0000", "code_0001", "code_0002")
+    assert (again.matrix != found.matrix).nnz == 0
+
+
+def test_codes_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        tables.read_codes(tmp_path / "none.npz")
+    (tmp_path / "broken.npz").write_bytes(b"no zip")
+    with pytest.raises(DataError, match="CSR matrix"):
+        tables.read_codes(tmp_path / "broken.npz")
+    pd.DataFrame({"a": [1], "b": [2]}).to_csv(tmp_path / "long.csv", index=False)
+    with pytest.raises(DataError, match=r"data\.subject"):
+        tables.read_codes(tmp_path / "long.csv", "subject", "code")
+    with pytest.raises(DataError, match="whole counts"):
+        Codes(sparse.csr_matrix([[0.5]]), ("a",))
+    with pytest.raises(DataError, match="more than once"):
+        Codes(sparse.csr_matrix([[1, 1]]), ("a", "a"))
+    one = Codes(sparse.csr_matrix([[1, 1]]), ("a", "b"))
+    assert same_codes(one, ("b", "c", "a")).matrix.toarray().tolist() == [[1, 0, 1]]
+    with pytest.raises(DataError, match="others"):
+        same_codes(one, ("a",))
 
 
 @pytest.mark.real
