@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from medsynth import build
 from medsynth import config as configs
+from medsynth.build import image as build
 from medsynth.edit.recipe import Recipe
 from medsynth.errors import ConfigError
 

@@ -17,8 +17,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from medsynth import build
 from medsynth import config as configs
+from medsynth.build import image as build
 from medsynth.imaging.game import ImageBatch
 from medsynth.training.world import World
 

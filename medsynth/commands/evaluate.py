@@ -249,7 +249,7 @@ class EvaluatePrivacy:
 
 def _refuse_mixed(members: "Cohort", others: "Cohort", model: Path | None) -> None:
     """Members must be whom the generator was trained on, and nobody else."""
-    from medsynth import build
+    from medsynth.build import image as build
 
     inside, outside = ({case.subject for case in side} for side in (members, others))
     both = sorted(inside & outside)
@@ -271,7 +271,7 @@ def _refuse_mixed(members: "Cohort", others: "Cohort", model: Path | None) -> No
 
 
 def _attack(run: Path) -> Any:
-    from medsynth import build
+    from medsynth.build import image as build
     from medsynth.evaluation import attacks
     from medsynth.imaging.synthesizer import load
 

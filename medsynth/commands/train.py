@@ -13,7 +13,7 @@ from medsynth.commands import console
 from medsynth.errors import DataError, Interrupted, TrainingError, UsageError
 
 if TYPE_CHECKING:
-    from medsynth.build import Run
+    from medsynth.build.run import Run
     from medsynth.config import Config
     from medsynth.training.world import World
 
@@ -72,7 +72,7 @@ class Train:
 
 
 def train(config: "Config", folder: Path, world: "World", *, resume: bool) -> dict[str, Any]:
-    """Train in a folder; the demo does the same.
+    """Train an image GAN in a folder; the demo does the same.
 
     Args:
         config: Validated configuration.
@@ -83,24 +83,33 @@ def train(config: "Config", folder: Path, world: "World", *, resume: bool) -> di
     Returns:
         Steps, seconds, folder and the last metrics.
     """
-    from medsynth.build import Run
+    from medsynth.build.image import ImageRun
 
-    run = Run.prepare(config, folder, world, resume=resume, examples=_prepared)
+    return follow(ImageRun.prepare(config, folder, world, resume=resume, examples=_prepared))
+
+
+def follow(run: "Run") -> dict[str, Any]:
+    """Train a run to its end: progress, log, checkpoints, gentle stops.
+
+    Returns:
+        Steps, seconds, folder and the last metrics.
+    """
+    world, folder, steps = run.trainer.world, run.folder, run.pace.steps
     trainer = run.trainer
     if world.leads:
         p = trainer.precision
         console.say(
             f"training on {world.size} × {world.device.type} in {p.name} ({p.reason}): "
-            f"{len(run.examples)} cases, step {trainer.step} to {config.train.steps}"
+            f"{run.size}, step {trainer.step} to {steps}"
         )
     begun, first = time.monotonic(), trainer.step
     last: dict[str, float] = {}
-    left = config.train.steps - first
+    left = steps - first
     try:
         with _stop_gently(world) as asked:
             for reading in _shown(_loop(run), left, world.leads):
                 last = reading
-                if asked and trainer.step < config.train.steps:
+                if asked and trainer.step < steps:
                     run.save()
                     raise Interrupted(
                         asked[0],
@@ -122,7 +131,7 @@ def train(config: "Config", folder: Path, world: "World", *, resume: bool) -> di
     if world.leads:
         console.say(
             f"{trainer.step - first} steps in {seconds:.0f} s "
-            f"({(trainer.step - first) * config.train.batch / max(seconds, 1e-9):.1f} "
+            f"({(trainer.step - first) * run.pace.batch / max(seconds, 1e-9):.1f} "
             f"cases/s) → {folder / 'model.safetensors'}"
         )
     return {"run": folder, "steps": trainer.step, "seconds": round(seconds, 1), "metrics": last}
@@ -158,20 +167,23 @@ def _stop_gently(world: "World") -> Iterator[list[int]]:
 
 def _loop(run: "Run") -> Iterator[dict[str, float]]:
     """Train, log, watch, save and preview; yields the last readings at every step."""
-    config, trainer = run.config.train, run.trainer
+    pace, trainer = run.pace, run.trainer
     reading: dict[str, float] = {}
-    for metrics in trainer.fit(run.batches(), config.steps):
+    for metrics in run.play():
         step = trainer.step
+        last = step == pace.steps or run.ended is not None
         run.collect(metrics)
-        if step % config.log_every == 0 or step == config.steps:
+        if step % pace.log_every == 0 or last:
             reading = run.log(step)
             for words in run.watch.read(step, reading):
                 console.say(f"warning: {words}")
-        if step % config.save_every == 0 or step == config.steps:
+        if step % pace.save_every == 0 or last:
             run.save()
-        if step % config.preview_every == 0 or step == config.steps:
+        if step % pace.preview_every == 0 or last:
             run.preview(step)
         yield reading
+    if run.ended and trainer.world.leads:
+        console.say(f"ended after step {trainer.step}: {run.ended}")
 
 
 def _shown(

@@ -155,7 +155,7 @@ def _enough(fold: "Fold", test: Sequence["Case"], rest: Sequence["Case"], where:
 
 def _refuse_seen(model: str | None, test: Sequence[str]) -> None:
     """A generator that was trained on test subjects makes every column with its scans worthless."""
-    from medsynth import build
+    from medsynth.build import image as build
 
     if model is None:
         console.say("warning: no `model` given: who the generator was trained on is not checked")

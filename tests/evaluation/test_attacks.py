@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medsynth import build
+from medsynth.build import image as build
 from medsynth.core.cohort import MODALITIES, Cohort
 from medsynth.core.volume import LabelMap, Volume
 from medsynth.errors import DataError

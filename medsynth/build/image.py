@@ -1,9 +1,5 @@
-"""Configuration → objects: the only module that knows both.
+"""Image GANs: configuration → networks, game, trainer, supply of patches, run."""
 
-A `Run` is a folder and everything that trains in it.
-"""
-
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +7,10 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from medsynth import config as configs
 from medsynth import show
+from medsynth.build.run import Run
 from medsynth.config import Config
 from medsynth.core.labels import LabelScheme
 from medsynth.core.paths import write_text
@@ -38,9 +34,7 @@ from medsynth.io import cohort as cohorts
 from medsynth.training import checkpoint
 from medsynth.training.game import Metrics
 from medsynth.training.precision import choose_precision
-from medsynth.training.sinks import Sinks
 from medsynth.training.trainer import Trainer
-from medsynth.training.watch import Watch
 from medsynth.training.world import World
 
 LABELS = ("labels",)
@@ -185,8 +179,8 @@ def discriminator(run: Path) -> tuple[torch.nn.Module, int, tuple[str, ...]]:
     return judge, len(LABEL_MAPS[config.data.labels].labels), config.data.target
 
 
-class Run:
-    """A folder and everything that trains in it.
+class ImageRun(Run):
+    """A run of an image GAN.
 
     Args:
         config: The configuration.
@@ -204,12 +198,9 @@ class Run:
         examples: list[Example],
         prior: StylePrior | None,
     ) -> None:
-        self.config, self.folder, self.trainer = config, folder, trainer
-        self.examples, self.prior, self.watch = examples, prior, Watch()
+        super().__init__(folder, trainer, config.train, f"{len(examples)} cases")
+        self.config, self.examples, self.prior = config, examples, prior
         self._supply = patches(config, examples, prior)
-        self._sums: dict[str, tuple[Tensor | float, int]] = {}
-        self._sinks = Sinks(folder, trainer.step) if trainer.world.leads else None
-        self._began = time.monotonic()
 
     @classmethod
     def prepare(
@@ -220,7 +211,7 @@ class Run:
         *,
         resume: bool,
         examples: Callable[[Iterator[Any], int, bool], Iterator[Any]],
-    ) -> "Run":
+    ) -> "ImageRun":
         """Prepare the training cases and set everything up.
 
         Args:
@@ -256,8 +247,11 @@ class Run:
             write_text(folder / "config.yaml", configs.dump(told))
         return cls(config, folder, playing, ready, style_prior(config, ready))
 
-    def batches(self) -> Iterator[ImageBatch]:
-        """This rank's micro-batches, from the trainer's step on."""
+    def play(self) -> Iterator[Metrics]:
+        """Train up to `train.steps`."""
+        return self.trainer.fit(self._batches(), self.config.train.steps)
+
+    def _batches(self) -> Iterator[ImageBatch]:
         world = self.trainer.world
         return self._supply.batches(
             self.trainer.step,
@@ -267,25 +261,6 @@ class Run:
             device=world.device,
             workers=self.config.data.workers,
         )
-
-    def collect(self, metrics: Metrics) -> None:
-        """Add one step's metrics to what the next `log` averages; no synchronisation."""
-        for key, value in metrics.items():
-            total, count = self._sums.get(key, (0.0, 0))
-            self._sums[key] = total + value, count + 1
-
-    def log(self, step: int) -> dict[str, float]:
-        """Average since the last call, over steps and ranks, and write it down."""
-        world = self.trainer.world
-        means = torch.tensor([float(total) / count for total, count in self._sums.values()])
-        if len(means):
-            means = world.mean(means.to(world.device)).cpu()
-        reading = dict(zip(self._sums, map(float, means), strict=True))
-        self._sums = {}
-        if self._sinks is not None:
-            elapsed = time.monotonic() - self._began
-            self._sinks.write(step, reading | {"cases": self.trainer.cases, "seconds": elapsed})
-        return reading
 
     def save(self) -> None:
         """Write `last.pt` and `model.safetensors`."""
@@ -329,8 +304,3 @@ class Run:
     def _generator(self) -> Generator:
         """The averaged generator, or the generator itself without averaging."""
         return cast(Generator, self.trainer.averaged("generator"))
-
-    def close(self) -> None:
-        """Close the metrics files."""
-        if self._sinks is not None:
-            self._sinks.close()

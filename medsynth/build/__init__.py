@@ -1,0 +1,1 @@
+"""Configuration → objects: the only package that knows both."""
