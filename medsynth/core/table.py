@@ -5,13 +5,14 @@ stands why a value is missing, because "not asked" and "refused" are different a
 file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from medsynth.core.random import Key
 from medsynth.errors import ConfigError, DataError
 
 NAMED = ("categorical", "ordinal", "binary")
@@ -54,6 +55,11 @@ class Column:
     def named(self) -> bool:
         """Whether values are names rather than numbers."""
         return self.kind in NAMED
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Levels, then marks: missing values are levels of their own where rows are counted."""
+        return (*self.levels, *self.marks)
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,11 @@ class Table:
         found = self.missing.get(name)
         return np.zeros(self.rows, np.int16) if found is None else found
 
+    def places(self, name: str) -> np.ndarray:
+        """Where in `Column.texts` each value of a column of names stands, int64 `(rows,)`."""
+        absent, levels = self.absent(name).astype(np.int64), len(self.schema.column(name).levels)
+        return np.where(absent > 0, levels + absent - 1, self.values[name]).astype(np.int64)
+
     def take(self, rows: Sequence[int] | np.ndarray) -> "Table":
         """Some rows, in that order."""
         at = np.asarray(rows)
@@ -202,6 +213,41 @@ class Table:
         if value in column.marks:
             return self.absent(name) == 1 + column.marks.index(value)
         return here & (self.values[name] == number_of(column, value))
+
+
+Draw = Callable[[int, Key, Mapping[str, str]], Table]
+"""Any generator of rows: how many, from which key, and column → value that all of them have.
+
+One that cannot make such rows raises a DataError.
+"""
+
+
+def concatenate(tables: Sequence[Table]) -> Table:
+    """Tables below each other; identifiers are numbered anew, 0 to rows − 1.
+
+    Args:
+        tables: At least one, all of one schema.
+
+    Raises:
+        DataError: No table, or another schema.
+    """
+    if not tables:
+        raise DataError("tables to put together", "none")
+    schema = tables[0].schema
+    if any(table.schema != schema for table in tables):
+        raise DataError("tables with one schema", "another schema", None, "Read all with one.")
+    rows = sum(table.rows for table in tables)
+    values: dict[str, np.ndarray] = {}
+    missing: dict[str, np.ndarray] = {}
+    for column in schema.columns:
+        name = column.name
+        if column.kind == "identifier":
+            values[name] = np.arange(rows, dtype=float)
+            continue
+        values[name] = np.concatenate([table.values[name] for table in tables])
+        if any(name in table.missing for table in tables):
+            missing[name] = np.concatenate([table.absent(name) for table in tables])
+    return Table(schema, values, missing)
 
 
 def number_of(column: Column, text: str) -> float:

@@ -1,0 +1,169 @@
+"""Equalisation: rows in which sexes, sites or scanners have the shares that were asked for.
+
+The observed joint distribution of the named columns is raked to the targets, which keeps the ties
+between them; each combination is then drawn from the model by itself. The model is a callback. No
+model knows more about a group than the records it has seen, so the report says on how many real
+rows a combination rests, and what plain weights would have done with the real rows.
+
+Knows tables; no networks, no files.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from medsynth.core.random import Key
+from medsynth.core.table import Draw, Table, concatenate
+from medsynth.errors import DataError, UsageError
+from medsynth.tabular.raking import effective, margin, raked, rounded
+from medsynth.tabular.targets import TOLERANCE, Target, parse_targets, unmet
+
+__all__ = ["LevelShare", "Report", "Target", "equalised", "joint_counts", "parse_targets"]
+
+FEW = 10
+"""Real rows behind a combination; with fewer, as many synthetic rows are warned of."""
+
+MOST_CELLS = 1_000_000
+MOST_WARNINGS = 10
+
+
+@dataclass(frozen=True)
+class LevelShare:
+    """Shares of one level: in the real rows, as asked for, and in the synthetic rows."""
+
+    column: str
+    level: str
+    observed: float
+    wanted: float
+    reached: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of the targets.
+
+    Args:
+        rows: Synthetic rows.
+        shares: Levels that occur or were asked for.
+        real_rows: Rows that the model was fitted on.
+        effective_rows: What they are worth when weighted to the same shares (Kish).
+        fewest: Real rows behind the rarest combination that was drawn.
+        warnings: Combinations with many synthetic rows and few real ones, in words.
+    """
+
+    rows: int
+    shares: tuple[LevelShare, ...]
+    real_rows: int
+    effective_rows: float
+    fewest: int
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self) | {
+            "shares": [asdict(share) for share in self.shares],
+            "warnings": list(self.warnings),
+        }
+
+
+def joint_counts(table: Table, targets: Sequence[Target]) -> np.ndarray:
+    """Rows of each combination of the targets' columns, one axis per target, in its order.
+
+    Raises:
+        ConfigError: No such column.
+        DataError: More than a million combinations.
+    """
+    shape = tuple(len(target.shares) for target in targets)
+    if np.prod(shape, dtype=float) > MOST_CELLS:
+        found = " × ".join(map(str, shape))
+        raise DataError(f"at most {MOST_CELLS:,} combinations", found, None, "Take fewer targets.")
+    places = tuple(table.places(target.column) for target in targets)
+    flat = np.ravel_multi_index(places, shape)
+    return np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape)
+
+
+def equalised(
+    draw: Draw, joint: np.ndarray | Table, targets: Sequence[Target], rows: int, key: Key
+) -> tuple[Table, Report]:
+    """Rows with the wanted shares, in random order.
+
+    Args:
+        draw: The model.
+        joint: The rows it was fitted on, or their `joint_counts`.
+        targets: At least one.
+        rows: How many.
+        key: The same key gives the same rows.
+
+    Raises:
+        UsageError: Less than one row, or no target.
+        DataError: Targets that no selection of the real rows meets, by name, or counts of another
+            shape.
+    """
+    if rows < 1 or not targets:
+        raise UsageError("at least 1 row and 1 target", f"{rows} and {len(targets)}")
+    seen = joint_counts(joint, targets) if isinstance(joint, Table) else joint
+    if seen.shape != (shape := tuple(len(target.shares) for target in targets)):
+        raise DataError(f"counts of {shape} levels", str(seen.shape), "the joint of the targets")
+    wanted = [target.wanted(margin(seen, axis)) for axis, target in enumerate(targets)]
+    _refuse_conflicts(seen, targets, wanted)
+    cells = raked(seen, wanted)
+    if cells is None:
+        told = " with ".join(t.asked(w) for t, w in zip(targets, wanted, strict=True))
+        raise unmet(f"{told}, which no selection of the combinations that occur has")
+    counts = rounded(cells, wanted, rows)
+    parts, behind, thin = [], [], []
+    for cell in map(tuple, np.argwhere(counts > 0)):
+        where = {t.column: list(t.shares)[i] for t, i in zip(targets, cell, strict=True)}
+        parts.append(draw(int(counts[cell]), key.fold("cell", *where.values()), where))
+        behind.append(int(seen[cell]))
+        if behind[-1] < FEW <= counts[cell]:
+            thin.append((int(counts[cell]), behind[-1], where))
+    order = key.fold("order").numpy().permutation(rows)
+    table = concatenate([concatenate(parts).take(order)])
+    reached = joint_counts(table, targets)
+    shares = tuple(
+        LevelShare(target.column, text, *map(float, row))
+        for axis, target in enumerate(targets)
+        for text, *row in zip(
+            target.shares, margin(seen, axis) / seen.sum(), wanted[axis],
+            margin(reached, axis) / rows, strict=True,
+        )
+        if any(row)
+    )  # fmt: skip
+    warnings = tuple(_words(thin))
+    worth = effective(seen, cells)
+    return table, Report(rows, shares, int(seen.sum()), worth, min(behind), warnings)
+
+
+def _refuse_conflicts(
+    seen: np.ndarray, targets: Sequence[Target], wanted: Sequence[np.ndarray]
+) -> None:
+    """Name a level that is asked for more often than the levels of another column beside it."""
+    for one, target in enumerate(targets):
+        for two, other in enumerate(targets):
+            if one == two:
+                continue
+            rest = tuple(i for i in range(seen.ndim) if i not in (one, two))
+            pairs = seen.sum(rest) if one < two else seen.sum(rest).T
+            most = (pairs > 0) @ wanted[two]
+            for place in np.flatnonzero(wanted[one] > most + TOLERANCE):
+                level = f"{target.column}={list(target.shares)[place]}"
+                against = other.asked(np.where(pairs[place] > 0, 0, wanted[two]))
+                raise unmet(
+                    f"{level}:{wanted[one][place]:g} with {against}: no record has both, so "
+                    f"{level} can be {most[place]:g} at most"
+                )
+
+
+def _words(thin: list[tuple[int, int, dict[str, str]]]) -> list[str]:
+    """The thinnest combinations in words, the worst first."""
+    worst = sorted(thin, key=lambda cell: cell[1] / cell[0])
+    words = []
+    for made, behind, where in worst[:MOST_WARNINGS]:
+        level = ", ".join(f"{column}={text}" for column, text in where.items())
+        words.append(f"{level}: {made:,} synthetic rows rest on {behind} real")
+    if len(worst) > MOST_WARNINGS:
+        words.append(f"{len(worst) - MOST_WARNINGS} more combinations like these")
+    return words
