@@ -17,6 +17,8 @@ HOMES = {
     "SimpleITK": {"io", "imaging"},
     "nilearn": {"phantom"},
     "matplotlib": {"show"},
+    "opacus": {"training"},
+    "dp_accounting": {"training"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -31,10 +31,10 @@ class Key:
         """The key of a branch below this one."""
         return Key(self.seed, self.path + parts)
 
-    def integer(self) -> int:
-        """A number in [0, 2⁶³) that depends on the seed and on the whole path (SHA-256)."""
+    def integer(self, bits: int = 63) -> int:
+        """A number of at most 256 bits that depends on the seed and on the whole path (SHA-256)."""
         text = "\x1f".join(f"{type(part).__name__}:{part}" for part in (self.seed, *self.path))
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+        return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big") >> (256 - bits)
 
     def numpy(self) -> np.random.Generator:
         """A fresh NumPy generator; two calls give the same stream."""

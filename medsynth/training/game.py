@@ -4,7 +4,7 @@ A game opens the batch; the trainer does not. Images and tables are two games.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -91,5 +91,34 @@ class Game(Protocol):
         """The loss of one phase on one micro-batch: a mean over its cases.
 
         Metrics are detached tensors or numbers, averaged over micro-batches and ranks.
+        """
+        ...
+
+
+@runtime_checkable
+class PrivateGame(Game, Protocol):
+    """A game some of whose players are trained with differential privacy.
+
+    The trainer calls `private_loss` for the phases of private players and `loss`, *with None for
+    the batch*, for all others: who has no noise sees no record. (Averages, discrete conditions
+    and whatever else the others need of the table must come out of mechanisms in the ledger.)
+    """
+
+    def private_loss(self, phase: str, batch: Any, noise: Noise) -> tuple[Tensor, Tensor, Metrics]:
+        """The loss of one phase, taken apart into what touches records and what does not.
+
+        Records and everything else go through the player in calls of their own. With Poisson
+        sampling the number of records `R` varies and may be 0; `noise` serves the public part
+        and always has the cases of the *expected* batch.
+
+        Returns:
+            Losses of the records at hand, `(R,)`, not divided by their number: the trainer divides
+                the sum by the expected batch. No loss may depend on another record
+                (`medsynth.training.privacy.refuse_mixing`).
+            The public loss: a scalar, the mean over the cases of `noise`, of what touches no
+                record: the critic on fakes, a gradient penalty on fakes. It is differentiated
+                plainly, without clipping or noise. Zero when there is none.
+            Metrics. They are written down and published without noise, so that they too must
+                touch no record, not even count the records.
         """
         ...

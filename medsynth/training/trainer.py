@@ -6,6 +6,7 @@ generator, and saving, logging and previews are the caller's loop.
 
 import copy
 import itertools
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,16 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from medsynth.core.random import Key
-from medsynth.errors import TrainingError
-from medsynth.training.game import Game, Metrics, Noise, Phase
+from medsynth.errors import ConfigError, TrainingError
+from medsynth.training.game import Game, Metrics, Noise, Phase, PrivateGame
+from medsynth.training.ghost import add_noise, clipped, listening
 from medsynth.training.order import share
 from medsynth.training.precision import Precision
+from medsynth.training.privacy import Ledger, Private, joint, refuse_player
 from medsynth.training.weights import mismatch
 from medsynth.training.world import World
 
 SKIPS_ALLOWED = 20
 """fp16 gradients may overflow while the scaler finds its scale; this many times in a row is no
 search any more."""
+
+AUDIT_EVERY = 100
+"""Steps between two comparisons of the norms of private gradients with autograd's; the first
+three steps are compared too."""
 
 
 class Trainer:
@@ -39,9 +46,25 @@ class Trainer:
         clip_norm: Largest gradient norm per player; None for no limit.
         ema_halflife_cases: Half-life of the averaged weights in cases seen; None for none.
         ema_players: Players that are averaged.
+        private: How players that see records are trained with differential privacy, by name; the
+            game is then a `PrivateGame`. Their gradient is that of the records, clipped one by
+            one, summed, with noise, over `batch`, plus that of the public loss; times `every`.
+            `clip_norm` does not apply to it.
+        secret: Root of the noise that protects records, and of Poisson sampling; at least 0 and
+            below 2¹²⁶; drawn by the operating system when None; never use one for two runs.
+            Whoever knows it can draw the same noise and subtract it, and then no promise is left.
+            It is kept in `state_dict`, that is in `last.pt`, so that a run can be resumed, and
+            nowhere else: never publish `last.pt` of a private run, and delete it when training is
+            done.
+        spent: What preparation has spent before the first step.
+
+    Attributes:
+        ledger: What was spent so far, this step's turns included before they are taken.
+        secret: None when nobody is private.
 
     Raises:
         TrainingError: The batch cannot be shared evenly.
+        ConfigError: A private player, its precision or the game cannot keep the promise.
     """
 
     def __init__(
@@ -57,6 +80,9 @@ class Trainer:
         clip_norm: float | None = None,
         ema_halflife_cases: float | None = None,
         ema_players: Sequence[str] = ("generator",),
+        private: Mapping[str, Private] | None = None,
+        secret: int | None = None,
+        spent: Ledger | None = None,
     ) -> None:
         if batch % (world.size * accumulate):
             raise TrainingError(
@@ -77,6 +103,13 @@ class Trainer:
             else {}
         )
         self._skipped = 0
+        self.private = dict(private or {})
+        self.ledger = spent or Ledger()
+        self.secret: int | None = None
+        if self.private:
+            self._refuse_leaks()
+            self.secret = world.agree(secrets.randbits(126)) if secret is None else secret
+        self._before, self._turns = self.ledger, list[Private]()
 
     @property
     def cases(self) -> int:
@@ -106,6 +139,7 @@ class Trainer:
             if len(micros) < self.accumulate:
                 raise TrainingError("batches without end", "the last one", f"step {self.step}")
             metrics: Metrics = {}
+            self._before, self._turns = self.ledger, list[Private]()
             for phase in self.game.phases:
                 if self.step % phase.every == 0:
                     metrics |= self._turn(phase, micros)
@@ -118,6 +152,9 @@ class Trainer:
             player.requires_grad_(name == phase.player)
         optimizer = self.optimizers[phase.player]
         optimizer.zero_grad(set_to_none=False)
+        spec = self.private.get(phase.player)
+        if spec is not None:
+            self._record(spec)
         total: Metrics = {}
         for index, batch in enumerate(micros):
             self._seed_dropout(phase, index)
@@ -129,15 +166,22 @@ class Trainer:
             with torch.autocast(
                 self.world.device.type, self.precision.dtype, enabled=self.precision.mixed
             ):
-                loss, metrics = self.game.loss(phase.name, batch, noise)
+                if spec is not None:
+                    loss, metrics = self._private_loss(phase, batch, noise, spec)
+                else:
+                    seen = None if self.private else batch
+                    loss, metrics = self.game.loss(phase.name, seen, noise)
             self.scaler.scale(loss * (phase.every / self.accumulate)).backward()
             for key, value in metrics.items():
                 total[key] = total.get(key, 0.0) + value / self.accumulate
         gradients = self._reduce(self.game.players[phase.player])
+        if spec is not None and self.secret is not None:
+            deviation = phase.every * spec.sigma * spec.clip_norm / self.batch
+            add_noise(gradients, deviation, Key(self.secret, ("noise", self.step, phase.name)))
         self.scaler.unscale_(optimizer)
         norm = torch.nn.utils.get_total_norm(gradients)
         if self._may_step(phase, norm):
-            if self.clip_norm is not None:
+            if self.clip_norm is not None and spec is None:
                 torch.nn.utils.clip_grads_with_norm_(
                     self.game.players[phase.player].parameters(), self.clip_norm, norm
                 )
@@ -145,6 +189,51 @@ class Trainer:
         self.scaler.update()
         optimizer.zero_grad(set_to_none=True)
         return total | {f"gradient_{phase.name}": norm}
+
+    def _private_loss(
+        self, phase: Phase, batch: Any, noise: Noise, spec: Private
+    ) -> tuple[Tensor, Metrics]:
+        """A scalar with the gradient of the clipped records and of the public loss.
+
+        Micro-batches and ranks will be averaged, but the sum over records has to be over the
+        expected batch.
+        """
+        assert isinstance(self.game, PrivateGame)
+        player = self.game.players[phase.player]
+        with listening(player) as passes:
+            losses, public, metrics = self.game.private_loss(phase.name, batch, noise)
+        audit = self.step < 3 or self.step % AUDIT_EVERY == 0
+        records = clipped(losses, passes, spec.clip_norm, player if audit else None)
+        loss = records * (self.accumulate * self.world.size / self.batch) + public
+        return loss if loss.requires_grad else loss.requires_grad_(), metrics
+
+    def _record(self, spec: Private) -> None:
+        """Enter a turn, before it is taken: turns of one step see one sample, and are one entry."""
+        self._turns.append(spec)
+        clips = {turn.clip_norm for turn in self._turns}
+        self.ledger = self._before.step(
+            joint([turn.sigma for turn in self._turns]),
+            spec.rate,
+            clip=spec.clip_norm if len(clips) == 1 else None,
+        )
+
+    def _refuse_leaks(self) -> None:
+        if not isinstance(self.game, PrivateGame):
+            raise ConfigError("a game with private losses", type(self.game).__name__, "privacy")
+        if self.precision.mixed:
+            raise ConfigError(
+                "train.precision fp32 with privacy",
+                self.precision.name,
+                None,
+                "Rounding to fewer bits moves gradients by more than the bound that the noise is "
+                "measured by.",
+            )
+        if len(rates := {spec.rate for spec in self.private.values()}) > 1:
+            raise ConfigError("one sampling rate", f"{sorted(rates)}", "privacy")
+        for name in self.private:
+            if name not in self.game.players:
+                raise ConfigError(f"one of {', '.join(self.game.players)}", repr(name), "privacy")
+            refuse_player(name, self.game.players[name])
 
     def _reduce(self, player: nn.Module) -> list[Tensor]:
         """Average the gradients over ranks in one flat all-reduce."""
@@ -191,7 +280,15 @@ class Trainer:
         return Key(self.seed, ("train", self.step, *parts)).integer()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that must survive: no random state, because there is none."""
+        """Everything that must survive: no random state, because there is none.
+
+        With private players it holds the secret, which whoever publishes it gives away.
+        """
+        private = {
+            "secret": self.secret,
+            "ledger": self.ledger.as_dict(),
+            "private": self._specs(),
+        }
         return {
             "step": self.step,
             "batch": self.batch,
@@ -200,7 +297,11 @@ class Trainer:
             "ema": self.ema.state_dict(),
             "optimizers": {k: v.state_dict() for k, v in self.optimizers.items()},
             "scaler": self.scaler.state_dict(),
+            **(private if self.private else {}),
         }
+
+    def _specs(self) -> dict[str, dict[str, float]]:
+        return {name: dict(vars(spec)) for name, spec in self.private.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken.
@@ -208,6 +309,21 @@ class Trainer:
         Raises:
             TrainingError: The state is of another game.
         """
+        if ("secret" in state) != bool(self.private):
+            raise TrainingError(
+                f"a checkpoint {'with' if self.private else 'without'} privacy",
+                f"one {'with' if 'secret' in state else 'without'}",
+                None,
+                "A promise holds for a whole run: start another one.",
+            )
+        if state.get("private", {}) != self._specs():
+            raise TrainingError(
+                f"a checkpoint trained with {self._specs()}",
+                f"{state['private']}",
+                None,
+                "Another clip norm under the same noise would give the noise away: start another "
+                "run.",
+            )
         try:
             self.game.players.load_state_dict(state["players"])
             self.ema.load_state_dict(state["ema"])
@@ -230,3 +346,5 @@ class Trainer:
                 "Both decide which cases come next and cannot change midway.",
             )
         self.step = state["step"]
+        if self.private:
+            self.secret, self.ledger = state["secret"], Ledger.from_dict(state["ledger"])

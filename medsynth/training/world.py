@@ -49,6 +49,14 @@ class World:
             tensor /= self.size
         return tensor
 
+    def agree(self, number: int) -> int:
+        """The leading rank's number, at least 0 and below 2¹²⁶, on all ranks."""
+        if self.size == 1:
+            return number
+        halves = torch.tensor([number >> 63, number & (2**63 - 1)], device=self.device)
+        distributed.broadcast(halves, 0)
+        return (int(halves[0]) << 63) | int(halves[1])
+
     def barrier(self) -> None:
         """Wait for all ranks."""
         if self.size > 1:
