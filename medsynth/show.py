@@ -173,6 +173,34 @@ def curves(
     return figure
 
 
+def shares(columns: Mapping[str, tuple[np.ndarray, np.ndarray]], most: int = 24) -> Figure:
+    """How often tokens occur, real and made, a small picture a column.
+
+    Args:
+        columns: Name → shares of the real and of the made records, `(size,)` each.
+        most: Columns that are shown.
+    """
+    shown = list(columns.items())[:most]
+    across = min(len(shown), 4)
+    down = -(-len(shown) // across)
+    figure = Figure(figsize=(3.2 * across if len(shown) > 1 else 9, 1.7 * down + 0.5),
+                    layout="constrained")  # fmt: skip
+    axes = np.ravel(figure.subplots(down, across, squeeze=False))
+    for axis, (name, (real, made)) in zip(axes, shown, strict=False):
+        at = np.arange(len(real))
+        axis.bar(at, real, width=0.9, color="#c3cad6", label="real")
+        axis.plot(at, made, "o", markersize=3, color="#b3372f", label="made")
+        axis.set_title(name, fontsize=9, loc="left")
+        axis.tick_params(labelsize=7)
+        axis.set_xticks([])
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+    for axis in axes[len(shown) :]:
+        axis.set_visible(False)
+    axes[0].legend(fontsize=7, frameon=False)
+    return figure
+
+
 def save(figure: Figure, path: Path, dpi: int = 110) -> None:
     """Write a PNG, whole or not at all; the same picture gives the same bytes."""
     with replacing(path) as beside:

@@ -58,6 +58,11 @@ def _set(tree: dict[str, Any], path: Sequence[str], value: Any, setting: str) ->
     tree[path[-1]] = value
 
 
+def kind_of(text: str, where: str, settings: Sequence[str] = ()) -> str:
+    """What a configuration is of: its `kind`, `image` when it does not say."""
+    return str(read(text, where, settings).get("kind", "image"))
+
+
 def build(cls: type, tree: Any, where: str, prefix: str = "") -> Any:
     """A dataclass from a tree.
 
