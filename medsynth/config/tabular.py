@@ -217,7 +217,8 @@ def check(config: Tabular, where: str) -> None:
     choose("train.precision", train.precision, ("auto", "bf16", "fp16", "fp32"), where)
     at_least_one(
         {
-            "model.width": model.width, "model.depth": model.depth, "model.latent": 1 if model.latent is None else model.latent,
+            "model.width": model.width, "model.depth": model.depth,
+            "model.latent": 1 if model.latent is None else model.latent,
             "model.embedding": model.embedding, "model.turns": model.turns,
             "model.pack": model.pack or 1,
             "train.epochs": 1 if train.epochs is None else train.epochs,

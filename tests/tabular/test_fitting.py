@@ -85,7 +85,7 @@ def test_two_halves_of_a_batch_weigh_as_much_as_the_whole(kind: str) -> None:
         assert config.train.batch == 40
     for name, value in gradients[0].items():
         gap = (gradients[1][name] - value).abs().float()
-        assert gap.mean() < 1e-6, name
+        assert gap.mean() < 1e-5, name
         assert gap.max() < 1e-3, name  # where a gradient is nearly zero, Adam takes its sign
 
 
@@ -209,8 +209,7 @@ def test_private_cells_depend_on_declarations_and_noisy_counts_only() -> None:
     assert one.sizes[:2] == two.sizes[:2] == Codec.fit(table).sizes[:2]
     dose, other = (c.columns[3].knots for c in (one, two))
     column = table.schema.column("dose")
-    assert dose[0] == column.low
-    assert dose[-1] == column.high
+    assert column.low <= dose[0] < dose[-1] <= column.high
     assert np.abs(dose - other).max() < 2  # one row more, the same noise: hardly moved
     quiet, _ = private.codec(table, 0.01, Key(1))
     loud, _ = private.codec(table, 300.0, Key(1))
