@@ -1,6 +1,6 @@
 """Models of records: configuration → records, fitting, run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from medsynth import show
 from medsynth.build.run import Pace, Run
 from medsynth.config import Tabular
 from medsynth.core.codes import Codes
+from medsynth.core.frames import memorable
 from medsynth.core.paths import write_text
 from medsynth.core.random import Key
 from medsynth.core.table import Schema, Table
@@ -45,14 +46,15 @@ class TabularRun(Run):
     Args:
         folder: `RUN`.
         fitting: At the step to go on from.
+        warnings: What a person should know of the records.
     """
 
-    def __init__(self, folder: Path, fitting: Fitting) -> None:
+    def __init__(self, folder: Path, fitting: Fitting, warnings: Sequence[str] = ()) -> None:
         how, batch = fitting.config.train, fitting.trainer.batch
         pace = Pace(fitting.steps, batch, how.log_every, how.save_every, how.preview_every)
         size = f"{fitting.material.records:,} records, {fitting.config.model.kind}"
         super().__init__(folder, fitting.trainer, pace, size)
-        self.fitting = fitting
+        self.fitting, self.warnings = fitting, tuple(warnings)
 
     @classmethod
     def prepare(cls, config: Tabular, folder: Path, world: World, *, resume: bool) -> "TabularRun":
@@ -69,6 +71,11 @@ class TabularRun(Run):
             ConfigError: The configuration does not fit them.
         """
         found, declared = records(config)
+        warnings = [
+            f"{name}: nearly every row has a name of its own, which would be learnt by heart; "
+            "declare it an identifier"
+            for name in (memorable(found) if isinstance(found, Table) else ())
+        ]
         secret = None
         if resume:
             secret = checkpoint.read(folder / "last.pt", world.device).get("secret")
@@ -83,7 +90,7 @@ class TabularRun(Run):
             write_text(folder / "config.yaml", configs.dump(told))
             if isinstance(found, Table):
                 tables.write_schema(folder / "schema.yaml", found.schema)
-        return cls(folder, fitting)
+        return cls(folder, fitting, warnings)
 
     @property
     def ended(self) -> str | None:

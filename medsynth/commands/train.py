@@ -76,6 +76,8 @@ class Train:
 
                 records = configs.parse_tabular(text, str(file), settings)
                 run = TabularRun.prepare(records, folder, world, resume=bool(self.resume))
+                for words in run.warnings if world.leads else ():
+                    console.say(f"warning: {words}")
                 done = follow(run)
                 if world.leads and run.fitting.delta is not None:
                     console.say(run.trainer.ledger.words(run.fitting.delta))

@@ -89,8 +89,9 @@ class Train:
     """`train`: how long and how; null takes what suits the kind of model.
 
     Args:
-        epochs: Passes over the records when `steps` is null, 4 steps each at least.
-        steps: Optimiser steps; null counts in epochs, and goes to 2,500 steps at most.
+        epochs: Passes over the records that learning rates are laid out for, 4 steps each at
+            least, 2,500 steps in all at most.
+        steps: Where to stop; null for the end of the epochs.
         batch: Records per step, all ranks together.
         precision: `auto`, `bf16`, `fp16` or `fp32`; tables are small, fp32 is quick enough.
         rate, rate_critic: Learning rates.

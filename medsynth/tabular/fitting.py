@@ -17,8 +17,8 @@ from medsynth.core.codes import Codes
 from medsynth.core.random import Key
 from medsynth.core.table import Schema, Table
 from medsynth.tabular import canaries, private
-from medsynth.tabular.kinds import HABITS, LEAST_STEPS, resolved
-from medsynth.tabular.material import CodeMaterial, Material, RowMaterial, warm_steps
+from medsynth.tabular.kinds import HABITS, per_epoch, planned, resolved
+from medsynth.tabular.material import CodeMaterial, Material, RowMaterial
 from medsynth.tabular.synthesizer import CodesSynthesizer, TableSynthesizer
 from medsynth.training.game import Metrics
 from medsynth.training.precision import choose_precision
@@ -125,7 +125,7 @@ class Fitting:
             Metrics of each step; at the end of an epoch also `held_out_nats` and exposures.
         """
         trainer = self.trainer
-        look = max(-(-self.material.records // trainer.batch), LEAST_STEPS)
+        look = per_epoch(self.material.records, trainer.batch)
         work = trainer.fit(self.material.batches(trainer), self.steps)
         while trainer.step < self.steps and self.ended is None:
             self._set_rates()
@@ -136,10 +136,10 @@ class Fitting:
 
     def _set_rates(self) -> None:
         """The learning rates of the coming step: a rise, then half a cosine."""
-        step, total = self.trainer.step, self.steps
-        factor = min(1.0, (step + 1) / max(min(WARM_UP, total // 10), 1))
+        step, plan = self.trainer.step, planned(self.config, self.material.records)
+        factor = min(1.0, (step + 1) / max(min(WARM_UP, plan // 10), 1))
         if self.config.train.decay:
-            factor *= 0.5 * (1 + math.cos(math.pi * step / total))
+            factor *= 0.5 * (1 + math.cos(math.pi * step / plan))
         for name, optimizer in self.trainer.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = self._rates[name] * factor
@@ -183,8 +183,7 @@ class Fitting:
 
     def _warming(self) -> bool:
         material = self.material
-        warm = isinstance(material, RowMaterial) and material.warm is not None
-        return warm and self.trainer.step <= warm_steps(self.config)
+        return isinstance(material, RowMaterial) and self.trainer.step <= material.warm_steps
 
     def synthesizer(self) -> TableSynthesizer | CodesSynthesizer:
         """The model as it would be released: with the weights that were kept."""

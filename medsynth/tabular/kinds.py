@@ -84,8 +84,7 @@ def resolved(config: Tabular, records: int, *, codes: bool) -> Tabular:
         )  # fmt: skip
     drop = DROPS[records >= SMALL] if model.drop is None else model.drop
     epochs = train.epochs or habits.epochs
-    per_epoch = max(-(-records // batch), LEAST_STEPS)
-    steps = train.steps or min(epochs * per_epoch, MOST_STEPS)
+    steps = train.steps or min(epochs * per_epoch(records, batch), MOST_STEPS)
     return replace(
         config,
         model=replace(model, kind=kind, pack=pack, conditional=conditional, drop=drop,
@@ -95,3 +94,25 @@ def resolved(config: Tabular, records: int, *, codes: bool) -> Tabular:
             rate=train.rate or habits.rate, rate_critic=train.rate_critic or habits.rate_critic,
         ),
     )  # fmt: skip
+
+
+def per_epoch(records: int, batch: int) -> int:
+    """Steps of an epoch."""
+    return max(-(-records // batch), LEAST_STEPS)
+
+
+def planned(config: Tabular, records: int) -> int:
+    """Steps that learning rates and beginnings are laid out for.
+
+    It is the number of epochs, not `train.steps`, that they depend on, so that a run that is
+    stopped early and goes on later takes the same steps; unless `train.steps` lies beyond.
+
+    Args:
+        config: Resolved.
+        records: That are learnt from.
+    """
+    train = config.train
+    assert train.epochs is not None
+    assert train.batch is not None
+    assert train.steps is not None
+    return max(min(train.epochs * per_epoch(records, train.batch), MOST_STEPS), train.steps)

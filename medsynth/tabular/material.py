@@ -23,7 +23,7 @@ from medsynth.tabular.autoregressive import AutoregressiveGame, AutoregressiveNe
 from medsynth.tabular.baselines import Copula
 from medsynth.tabular.canaries import Planted
 from medsynth.tabular.codec import Cells, Codec
-from medsynth.tabular.kinds import BOUNDED, SMALL
+from medsynth.tabular.kinds import BOUNDED, SMALL, planned
 from medsynth.tabular.medgan import Discriminator, MedGan, MedGanGame
 from medsynth.tabular.models import CodeModel, RowModel
 from medsynth.tabular.sets import CodeRates, SetGame, SetNetwork, set_nats
@@ -160,13 +160,18 @@ class RowMaterial(Material):
         """Rows that are learnt from."""
         return len(self.cells.tokens)
 
+    @property
+    def warm_steps(self) -> int:
+        """Steps on a copula's rows before the real ones: half of the plan, when rows are few."""
+        return 0 if self.warm is None else planned(self.config, self.records) // 2
+
     def batches(self, trainer: Trainer) -> Iterator[Any]:
         """See `Material.batches`; with a copula's rows before the real ones."""
         named = self.layout.named if self.config.model.conditional else ()
         supply = Rows(self.cells, self.config.seed, named)
-        if self.warm is not None and trainer.step < warm_steps(self.config):
+        if self.warm is not None and trainer.step < self.warm_steps:
             before = Rows(self.warm, self.config.seed).batches(trainer)
-            while trainer.step < warm_steps(self.config):
+            while trainer.step < self.warm_steps:
                 yield next(before)
         yield from supply.batches(trainer)
 
@@ -265,7 +270,7 @@ class CodeMaterial(Material):
             )
             learnt = sparse.vstack([learnt, planted.canaries[planted.again]], "csr")
         torch.manual_seed(key.fold("network").integer())
-        game = _code_game(config, known, binary=codes.binary)
+        game = _code_game(config, known, learnt.shape[0], binary=codes.binary)
         return cls(config, game, planted, codes.names, known, codes.binary, learnt, held_out)
 
     @property
@@ -306,13 +311,13 @@ class CodeMaterial(Material):
             return np.asarray(found.cpu(), float)
 
 
-def _code_game(config: Tabular, known: CodeRates, *, binary: bool) -> Game:
+def _code_game(config: Tabular, known: CodeRates, subjects: int, *, binary: bool) -> Game:
     model = config.model
     network = code_network(model, known, binary=binary)
     if isinstance(network, SetNetwork):
         return SetGame(network)
     if isinstance(network, MedGan):
-        pretraining = int(model.pretraining * (config.train.steps or 0))
+        pretraining = int(model.pretraining * planned(config, subjects))
         return MedGanGame(network, Discriminator(network.count), pretraining)
     assert isinstance(network, CodeGenerator)
     judge = critic(network.width, model.critic, normed=True, drop=0.0)
@@ -340,11 +345,6 @@ def split(records: int, config: Tabular, key: Key) -> Split:
     if config.model.kind in BOUNDED and config.data.held_out:
         few = max(int(config.data.held_out * records), 10)
     return Split(order[few:], order[:few])
-
-
-def warm_steps(config: Tabular) -> int:
-    """Steps on a copula's rows before the real ones: half of all, when rows are few."""
-    return (config.train.steps or 0) // 2
 
 
 def _warm(table: Table, learnt: np.ndarray, codec: Codec, key: Key) -> Cells:

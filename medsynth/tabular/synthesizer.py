@@ -18,7 +18,7 @@ from medsynth.config.tabular import Model
 from medsynth.core.codes import Codes
 from medsynth.core.random import Key
 from medsynth.core.table import Table, number_of
-from medsynth.errors import ConfigError, ModelError, UsageError
+from medsynth.errors import ConfigError, DataError, ModelError, UsageError
 from medsynth.tabular.autoregressive import AutoregressiveNetwork, hidden_nats
 from medsynth.tabular.codec import Cells, Codec
 from medsynth.tabular.material import code_network, row_network, whole_noise
@@ -30,6 +30,9 @@ from medsynth.training.weights import load_model, mismatch, save_model
 FORMAT = "medsynth-records/1"
 CHUNK = 1024
 """Records made at a time; in each the network visits the columns in an order of its own."""
+
+TRIES = 200
+"""Rounds of redrawing rows that break a rule, or are canaries."""
 
 Promise = Mapping[str, Any]
 """What a private model has spent: `delta`, and the ledger."""
@@ -79,7 +82,7 @@ class TableSynthesizer:
     def sample(
         self, rows: int, key: Key | int = 0, where: Mapping[str, str] | None = None
     ) -> Table:
-        """Make rows.
+        """Make rows; none is a canary, none breaks a rule of the schema.
 
         Args:
             rows: How many.
@@ -98,25 +101,26 @@ class TableSynthesizer:
             self.codec.names.index(self.codec.schema.column(name).name): self.codec.allowed(name, v)
             for name, v in (where or {}).items()
         }
+        cells = self._cells(rows, root, allowed)
+        for again in range(TRIES):
+            made = _set(self.codec.decode(cells.tokens, root.fold("values"), cells.offsets), where)
+            wrong = np.flatnonzero(_among(cells.tokens, self.canaries) | (made.broken() > 0))
+            if not len(wrong):
+                return made
+            more = self._cells(len(wrong), root.fold("again", again), allowed)
+            for whole, part in zip(cells, more, strict=True):
+                whole[wrong] = part
+        raise DataError(
+            "rows that obey all rules of the schema", f"{len(wrong)} of {rows} break them", None,
+            "The rules contradict the condition, or what was learnt.",
+        )  # fmt: skip
+
+    def _cells(self, rows: int, key: Key, allowed: Mapping[int, np.ndarray]) -> Cells:
         parts = [
-            self._chunk(min(CHUNK, rows - start), root.fold("rows", start), allowed)
+            self.network.draw(min(CHUNK, rows - start), key.fold("rows", start), allowed)
             for start in range(0, rows, CHUNK)
         ]
-        tokens, offsets = (np.concatenate(part) for part in zip(*parts, strict=True))
-        made = self.codec.decode(tokens, root.fold("values"), offsets)
-        return _set(made, where or {})
-
-    def _chunk(self, rows: int, key: Key, allowed: Mapping[int, np.ndarray]) -> Cells:
-        """Rows of which none is a canary."""
-        cells = self.network.draw(rows, key, allowed)
-        for again in range(100):
-            found = _among(cells.tokens, self.canaries)
-            if not found.any():
-                break
-            more = self.network.draw(int(found.sum()), key.fold("again", again), allowed)
-            for whole, part in zip(cells, more, strict=True):
-                whole[found] = part
-        return cells
+        return Cells(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     def log_likelihood(self, table: Table, draws: int = 8) -> np.ndarray:
         """An estimate of each row's log-likelihood, nats, `(N,)`: the mean over random orders.
@@ -146,10 +150,10 @@ class TableSynthesizer:
         _save(path, self, arrays | shares | {"canaries": self.canaries}, told)
 
 
-def _set(table: Table, where: Mapping[str, str]) -> Table:
+def _set(table: Table, where: Mapping[str, str] | None) -> Table:
     """The very values that were asked for, where a token stands for several."""
     values = dict(table.values)
-    for name, text in where.items():
+    for name, text in (where or {}).items():
         column = table.schema.column(name)
         if text not in column.marks:
             values[name] = np.full_like(values[name], number_of(column, text))
