@@ -5,7 +5,7 @@ rows that the model has not seen, or a bootstrap of the real rows), beside a Gau
 """
 
 from medsynth.evaluation.tables.figures import coverage, detection, marginals, pairs
+from medsynth.evaluation.tables.learners import predicted
 from medsynth.evaluation.tables.section import measure
-from medsynth.evaluation.tables.utility import predicted
 
 __all__ = ["coverage", "detection", "marginals", "measure", "pairs", "predicted"]

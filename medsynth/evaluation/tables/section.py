@@ -1,33 +1,38 @@
 """All figures of a synthetic table, as a section of the report."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
 from medsynth.core.random import Key
 from medsynth.core.table import Table
+from medsynth.evaluation import disclosure
+from medsynth.evaluation.disclosure import MIN_ROWS, NAME
 from medsynth.evaluation.records import Record, Section
+from medsynth.evaluation.tables import words
 from medsynth.evaluation.tables.figures import (
-    GROUPS,
-    MOST_PAIRS,
     MOST_ROWS,
-    PREVALENT,
     coverage,
     detection,
     marginals,
     pairs,
+    told_apart,
 )
-from medsynth.evaluation.tables.privacy import MIN_ROWS, NAME, nearness
+from medsynth.evaluation.tables.privacy import privacy
 from medsynth.evaluation.tables.utility import utility
-from medsynth.evaluation.tables.words import LIMITS, listings, verdicts
 from medsynth.tabular.baselines import Copula, Independent
 from medsynth.tabular.codec import Codec
 
-Figure = Callable[[Table], float]
-
 
 def measure(
-    real: Table, made: Table, key: Key, *, held_out: Table | None = None, target: str | None = None
+    real: Table,
+    made: Table,
+    key: Key,
+    *,
+    held_out: Table | None = None,
+    target: str | None = None,
+    subgroup: str | None = None,
 ) -> Section:
     """All figures of a synthetic table.
 
@@ -35,42 +40,25 @@ def measure(
         real: Rows that the model was fitted on.
         made: Synthetic rows, same schema.
         key: Draws, splits, bootstrap.
-        held_out: Real rows that the model has not seen; None refuses what needs them.
+        held_out: Real rows that the model has not seen; None, or fewer than 100, refuses what needs
+            them.
         target: Column to predict, for train-on-synthetic-test-on-real.
+        subgroup: Column whose levels get a utility each; needs a target.
 
     Raises:
-        ConfigError: No such column, or a target that is no name or has one value.
+        ConfigError: No such column, or a target or subgroup of numbers with many values.
     """
     rows = min(real.rows, made.rows, MOST_ROWS)
     independent = Independent.fit(real).sample(rows, key.fold("independent"))
     copula = Copula.fit(real).sample(rows, key.fold("copula rows"))
     again = held_out if held_out is not None and held_out.rows >= MIN_ROWS else None
     best = again or real.take(key.fold("bootstrap").numpy().integers(0, real.rows, real.rows))
-    codec = Codec.fit(real)
-    records: list[Record] = []
-    figures: list[tuple[str, Figure]] = [
-        ("marginals", lambda t: float(np.mean(list(marginals(real, t).values())))),
-        ("pairs", lambda t: pairs(codec, real, t, key.fold("pairs"))),
-        ("coverage_levels", lambda t: coverage(codec, real, t)[0]),
-        ("coverage_combinations", lambda t: coverage(codec, real, t)[1]),
-        ("detection_auc", lambda t: detection(real, t, key.fold("detection"))),
-    ]
-    for name, figure in figures:
-        floor, between = figure(independent), figure(copula)
-        for model, table, value in (
-            ("synthetic", made, None),
-            ("copula", copula, between),
-        ):
-            records.append(
-                Record(
-                    NAME, name, {"model": model}, figure(table) if value is None else value,
-                    floor=floor, ceiling=figure(best), n=table.rows,
-                )
-            )  # fmt: skip
-    for column, value in marginals(real, made).items():
-        records.append(Record(NAME, "marginal", {"column": column}, value, n=made.rows))
-    records += utility(real, made, independent, copula, again, target, key)
-    records += nearness(real, made, again, key)
+    sides = {"real": real, "synthetic": made, "copula": copula, "none": independent}
+    records = list(utility(sides, again, target, subgroup, key))
+    records = [*_likeness(real, made, independent, copula, best, key), *records]
+    records += privacy(real, made, again, independent, key.fold("privacy"))
+    if again is None:
+        records += disclosure.unknown(0 if held_out is None else held_out.rows)
     if real.schema.rules:
         broken = float((made.broken() > 0).mean())
         own = float((real.broken() > 0).mean())
@@ -78,22 +66,38 @@ def measure(
     return Section(
         NAME,
         "Table: are the rows like real ones, and nobody's?",
-        (
-            f"{real.rows:,} real rows, {made.rows:,} synthetic, "
-            + (f"{again.rows:,} held out; " if again else "none held out; ")
-            + f"{len(real.schema.modelled)} columns.",
-            "Marginals: 1 − total variation (names) or 1 − Kolmogorov–Smirnov (numbers), mean over "
-            f"columns. Pairs: 1 − total variation over {GROUPS} × {GROUPS} groups, mean over up to "
-            f"{MOST_PAIRS} pairs. Coverage: levels above {PREVALENT:.1%} that occur; distinct rows "
-            "of groups as a share of the real number. Detection: area under the curve of gradient "
-            "boosting that tells real from synthetic, cross-validated; 0.5 is best.",
-            "Floor: independent columns. Ceiling: "
-            + ("held-out real rows." if again else "a bootstrap of the real rows."),
-            "Utility: area under the curve on held-out real rows; floor: trained on independent "
-            "columns, ceiling: on the real rows.",
-        ),
+        words.method(real, made, again, rows, subgroup),
         tuple(records),
-        tuple(listings(records)),
-        tuple(verdicts(records)),
-        LIMITS,
+        tuple(words.listings(records)),
+        tuple(words.verdicts(records)),
+        words.LIMITS,
     )
+
+
+def _likeness(
+    real: Table, made: Table, independent: Table, copula: Table, best: Table, key: Key
+) -> Iterator[Record]:
+    """Columns, pairs, coverage and detection, of synthetic rows and of a Gaussian copula."""
+    codec = Codec.fit(real)
+    for name, figure in (
+        ("marginals", lambda t: float(np.mean(list(marginals(real, t).values())))),
+        ("pairs", lambda t: pairs(codec, real, t, key.fold("pairs"))),
+        ("coverage_levels", lambda t: coverage(codec, real, t)[0]),
+        ("coverage_combinations", lambda t: coverage(codec, real, t)[1]),
+    ):
+        ends = figure(independent), figure(best)
+        for model, table in (("synthetic", made), ("copula", copula)):
+            yield Record(
+                NAME, name, {"model": model}, figure(table), floor=ends[0], ceiling=ends[1],
+                n=table.rows,
+            )  # fmt: skip
+    found = partial(detection, real, key=key.fold("detection"))
+    ends = found(independent), found(best)
+    for model, table in (("synthetic", made), ("copula", copula)):
+        told = told_apart(real, table, key.fold("detection"))
+        yield Record(
+            NAME, "detection_auc", {"model": model}, *told, floor=ends[0], ceiling=ends[1],
+            n=2 * min(real.rows, table.rows, MOST_ROWS),
+        )  # fmt: skip
+    for column, value in marginals(real, made).items():
+        yield Record(NAME, "marginal", {"column": column}, value, n=made.rows)

@@ -1,106 +1,86 @@
 """Does a model trained on synthetic rows predict for real people?"""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from functools import partial
 
 import numpy as np
 
 from medsynth.core.random import Key
 from medsynth.core.table import Table
 from medsynth.errors import ConfigError
+from medsynth.evaluation.disclosure import MIN_ROWS, NAME
 from medsynth.evaluation.records import Record, refused
-from medsynth.evaluation.tables.figures import GROUPS, MOST_ROWS, features
-from medsynth.evaluation.tables.privacy import MIN_ROWS, NAME
-
-
-def predicted(train: Sequence[Table], test: Table, target: str) -> dict[str, float]:
-    """Area under the curve on a test table of models trained on others, by learner."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    def split(table: Table) -> tuple[np.ndarray, np.ndarray]:
-        known = table.take(np.flatnonzero(table.absent(target) == 0))
-        others = tuple(c for c in known.schema.modelled if c.name != target)
-        kept = type(known.schema)(others)
-        rest = Table(
-            kept,
-            {c.name: known.values[c.name] for c in others},
-            {c.name: known.missing[c.name] for c in others if c.name in known.missing},
-        )
-        return features(rest), known.values[target].astype(int)
-
-    parts = [split(table) for table in train]
-    x, y = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
-    there, truth = split(test)
-    learners: dict[str, Any] = {
-        "gradient boosting": HistGradientBoostingClassifier(max_iter=80, random_state=0),
-        "logistic": make_pipeline(
-            SimpleImputer(keep_empty_features=True),
-            StandardScaler(),
-            LogisticRegression(max_iter=500),
-        ),
-    }
-    found = {}
-    for name, learner in learners.items():
-        if len(np.unique(y)) < 2:
-            found[name] = 0.5
-            continue
-        scores = learner.fit(x, y).predict_proba(there)
-        areas = [
-            roc_auc_score(truth == level, scores[:, list(learner.classes_).index(level)])
-            if level in learner.classes_
-            else 0.5
-            for level in np.unique(truth)
-            if 0 < (truth == level).mean() < 1
-        ]
-        found[name] = float(np.mean(areas)) if areas else float("nan")
-    return found
+from medsynth.evaluation.statistics import bootstrap
+from medsynth.evaluation.tables.figures import GROUPS, MOST_ROWS
+from medsynth.evaluation.tables.learners import area, fitted
+from medsynth.evaluation.tables.subgroups import DRAWS, by_group, shares
 
 
 def utility(
-    real: Table,
-    made: Table,
-    independent: Table,
-    copula: Table,
+    sides: Mapping[str, Table],
     held_out: Table | None,
     target: str | None,
+    subgroup: str | None,
     key: Key,
 ) -> Iterator[Record]:
+    """Train on synthetic, on real and on both; test on real people who were held out.
+
+    Args:
+        sides: `real`, `synthetic`, `copula`, and `none`: rows of independent columns.
+        held_out: Other people; None refuses.
+        target: What to predict; None does nothing.
+        subgroup: Column whose levels are looked at one by one.
+        key: Which rows, bootstrap.
+
+    Raises:
+        ConfigError: No such column, or one with too many values.
+    """
     if target is None:
+        if subgroup is not None:
+            raise ConfigError(
+                "a target", "none", subgroup, f"Say what is predicted for each {subgroup}: target."
+            )
         return
-    column = real.schema.column(target)
-    if not column.named and len(np.unique(real.values[target])) > GROUPS:
-        found = f"{column.kind} with more than {GROUPS} values"
-        raise ConfigError("a target with few values", found, target)
+    few(sides["real"], target, "target")
+    if subgroup is not None:
+        if subgroup == target:
+            raise ConfigError("a subgroup other than the target", repr(subgroup))
+        few(sides["real"], subgroup, "subgroup")
     if held_out is None:
-        yield refused(NAME, "utility_auc", f"needs {MIN_ROWS} held-out rows")
+        for metric in ("utility_auc", *(("subgroup_auc",) if subgroup else ())):
+            yield refused(NAME, metric, f"needs {MIN_ROWS} held-out rows")
         return
-    rows = min(real.rows, made.rows, MOST_ROWS)
     rng = key.fold("utility").numpy()
-    some = {
-        name: t.take(rng.permutation(t.rows)[:rows])
-        for name, t in (
-            ("real", real),
-            ("synthetic", made),
-            ("copula", copula),
-            ("none", independent),
-        )
+    rows = min(*(side.rows for side in sides.values()), MOST_ROWS)
+    some = {name: t.take(rng.permutation(t.rows)[:rows]) for name, t in sides.items()}
+    test = held_out.take(rng.permutation(held_out.rows)[:MOST_ROWS])
+    test = test.take(np.flatnonzero(test.absent(target) == 0))
+    scores = {
+        training: fitted([some[part] for part in training.split("+")], test, target)
+        for training in ("real", "synthetic", "real+synthetic", "copula", "none")
     }
-    columns = {
-        "real": ("real",), "synthetic": ("synthetic",), "real+synthetic": ("real", "synthetic"),
-        "copula": ("copula",), "none": ("none",),
-    }  # fmt: skip
-    areas = {
-        name: predicted([some[p] for p in parts], held_out, target)
-        for name, parts in columns.items()
-    }
+    plain = {t: {name: area(*s) for name, s in of.items()} for t, of in scores.items()}
     for training in ("synthetic", "real+synthetic", "copula"):
-        for learner, value in areas[training].items():
+        for learner, (own, levels) in scores[training].items():
+            figure = partial(area, levels=levels)
+            drawn = bootstrap(figure, own, key=key.fold(training, learner), draws=DRAWS)
             yield Record(
-                NAME, "utility_auc", {"training": training, "segmentor": learner}, value,
-                floor=areas["none"][learner], ceiling=areas["real"][learner], n=held_out.rows,
+                NAME, "utility_auc", {"training": training, "learner": learner}, *drawn,
+                floor=plain["none"][learner], ceiling=plain["real"][learner], n=len(own),
             )  # fmt: skip
+    if subgroup is not None:
+        yield from shares(some["real"], some["synthetic"], subgroup)
+        yield from by_group(scores, test, subgroup, key.fold("subgroup"))
+
+
+def few(table: Table, name: str, role: str) -> None:
+    """Refuse a column of numbers with many values.
+
+    Raises:
+        ConfigError: As it says, or no such column.
+    """
+    column = table.schema.column(name)
+    here = table.values[name][table.absent(name) == 0]
+    if not column.named and len(np.unique(here)) > GROUPS:
+        found = f"{column.kind} with more than {GROUPS} values"
+        raise ConfigError(f"a {role} with few values", found, name, "Group its values.")

@@ -1,63 +1,110 @@
-"""What the figures of a table mean: listings, verdicts, limits; words, no measurements."""
+"""What the figures of a table mean: method, listings, verdicts, limits; no measurements."""
 
 from collections.abc import Iterator, Sequence
 
+from medsynth.core.table import Table
+from medsynth.evaluation import disclosed
+from medsynth.evaluation.disclosure import MIN_ROWS
 from medsynth.evaluation.records import (
     BAD,
     GOOD,
     UNKNOWN,
     Record,
-    Table,
     Verdict,
     interval,
+    listing,
     number,
 )
-from medsynth.evaluation.tables.figures import PREVALENT
+from medsynth.evaluation.records import Table as Listing
+from medsynth.evaluation.tables.figures import GROUPS, MOST_PAIRS, PREVALENT
+from medsynth.evaluation.tables.privacy import GUESSED, MOST_RELEASED, PEOPLE
 
+LIKENESS = (
+    "marginals", "pairs", "coverage_levels", "coverage_combinations", "detection_auc",
+)  # fmt: skip
 LIMITS = (
-    "A distance to the nearest record is no proof of privacy, and a low attack score may be a weak "
-    "attack. Only differential privacy bounds what all attacks can learn.",
+    *disclosed.LIMITS,
     "Figures over columns and pairs do not see relations among three columns; detection does, as "
     "far as gradient boosting can find them.",
     "Rare levels are missed most easily and matter most to the people who have them: see coverage.",
 )
 
 
-def listings(records: Sequence[Record]) -> Iterator[Table]:
-    def row(r: Record, *names: str) -> tuple[str, ...]:
-        value = interval(r, 3) if r.value is not None else r.where["refused"]
-        return (*names, value, number(r.floor, 3), number(r.ceiling, 3), str(r.n or "–"))
+def method(
+    real: Table, made: Table, held_out: Table | None, trained: int, subgroup: str | None
+) -> tuple[str, ...]:
+    """How it was measured.
 
-    tail = ("value [95 %]", "floor", "ceiling", "n")
-    whole = [r for r in records if "model" in r.where]
-    yield Table(
-        "Rows against rows",
-        ("figure", "model", *tail),
-        tuple(row(r, r.metric.replace("_", " "), r.where["model"]) for r in whole),
-    )
-    useful = [r for r in records if r.metric == "utility_auc"]
-    if useful:
-        yield Table(
-            "Trained on synthetic, tested on held-out real rows: area under the curve",
-            ("trained on", "learner", *tail),
-            tuple(
-                row(r, r.where.get("training", "–"), r.where.get("segmentor", "–")) for r in useful
-            ),
+    Args:
+        real, made, held_out: What was compared.
+        trained: Rows that each learner of utility saw of a table.
+        subgroup: Column whose levels were looked at.
+    """
+    lines = [
+        f"{real.rows:,} real rows, {made.rows:,} synthetic, "
+        + (f"{held_out.rows:,} held out; " if held_out else "none held out; ")
+        + f"{len(real.schema.modelled)} columns.",
+        "Marginals: 1 − total variation (names) or 1 − Kolmogorov–Smirnov (numbers), mean over "
+        f"columns. Pairs: 1 − total variation over {GROUPS} × {GROUPS} groups, mean over up to "
+        f"{MOST_PAIRS} pairs. Coverage: levels above {PREVALENT:.1%} that occur; distinct rows "
+        "of groups as a share of the real number. Detection: area under the curve of gradient "
+        "boosting that tells real from synthetic, three folds; 0.5 is best.",
+        "Floor: independent columns. Ceiling: "
+        + ("held-out real rows." if held_out else "a bootstrap of the real rows."),
+        f"Utility: trained on {trained:,} rows of a table (on both: twice as many), area under the "
+        "curve on held-out real rows, intervals over these; floor: trained on independent columns, "
+        "ceiling: on the real rows.",
+    ]
+    if subgroup:
+        lines.append(
+            f"Groups: the same models, on held-out rows of each {subgroup}. Gap: best less worst "
+            "area; noise alone makes one, so the change of the gap on the same people is what "
+            f"counts. A level needs {MIN_ROWS} held-out rows."
         )
-    others = [r for r in records if r not in whole and r not in useful and r.metric != "marginal"]
-    yield Table(
-        "Records and people",
-        ("figure", "control", *tail),
-        tuple(row(r, r.metric.replace("_", " "), r.where.get("control", "")) for r in others),
+    return (
+        *lines,
+        f"Privacy, by Gower's distance: up to {PEOPLE:,} members and as many held-out people "
+        f"against up to {MOST_RELEASED:,} synthetic rows; at least {MIN_ROWS} held-out rows, or it "
+        "is refused. Membership: nearer means *member*; the control splits the members in two.",
+        "Presence disclosure: a claim for everybody who has a synthetic row within a distance; "
+        "floor of the sensitivity: held-out people who are claimed, too; of the precision: chance.",
+        f"Attribute disclosure: up to {GUESSED} people a side, half of the columns or all but one "
+        "known (three random choices), the others guessed by vote of the nearest rows, numbers as "
+        "tenths. Gain: beyond held-out people. Floor: independent columns; ceiling: the real rows "
+        "themselves released. Both after Choi et al., MedGAN (arXiv 1703.06490), section 5.3.",
+        disclosed.METHOD,
     )
-    least = sorted((r for r in records if r.metric == "marginal"), key=lambda r: r.value or 0)[:12]
-    yield Table(
+
+
+def listings(records: Sequence[Record]) -> Iterator[Listing]:
+    """The figures as people read them."""
+
+    def of(*metrics: str) -> list[Record]:
+        return [r for r in records if r.metric in metrics]
+
+    yield listing("Rows against rows", of(*LIKENESS), ("model",), 3)
+    rules = of("rules_broken")
+    if rules:
+        yield listing("Rows that break a rule (floor: real rows)", rules, (), 3)
+    useful = of("utility_auc")
+    if useful:
+        title = "Trained on synthetic, tested on held-out real rows: area under the curve"
+        yield listing(title, useful, ("training", "learner"), 3)
+    groups = [r for r in records if r.metric.startswith("subgroup")]
+    if groups:
+        title = f"Utility for each {groups[0].where.get('subgroup', 'group')}"
+        yield listing(title, groups, ("level", "training", "learner"), 3)
+    yield from disclosed.listings(records)
+    least = sorted(of("marginal"), key=lambda r: r.value or 0)[:12]
+    yield Listing(
         "Columns that agree least", ("column", "agreement"),
         tuple((r.where["column"], number(r.value, 3)) for r in least),
     )  # fmt: skip
 
 
 def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
+    """One line each on pairs, detection, coverage, groups and every attack."""
+
     def of(metric: str, **where: str) -> Record:
         return next(
             r
@@ -65,13 +112,17 @@ def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
             if r.metric == metric and all(r.where.get(k) == v for k, v in where.items())
         )
 
-    for metric, words in (("pairs", "pairs of columns"), ("detection_auc", "detection")):
+    for metric, name in (("pairs", "pairs of columns"), ("detection_auc", "detection")):
         own, copula = of(metric, model="synthetic"), of(metric, model="copula")
+        copied = disclosed.repeats(own) if metric == "detection_auc" else None
+        if copied:
+            yield copied
+            continue
         better = (own.value or 0) > (copula.value or 0)
         better = not better if metric == "detection_auc" else better
         yield Verdict(
             GOOD if better else BAD,
-            f"{words}: {number(own.value, 3)}, a Gaussian copula has {number(copula.value, 3)}, "
+            f"{name}: {number(own.value, 3)}, a Gaussian copula has {number(copula.value, 3)}, "
             f"real rows {number(own.ceiling, 3)}.",
         )
     levels = of("coverage_levels", model="synthetic")
@@ -81,12 +132,18 @@ def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
         f"{of('coverage_combinations', model='synthetic').value or 0:.0%} as many distinct rows as "
         "in real ones.",
     )
-    auc = next(r for r in records if r.metric == "membership_auc" and "control" not in r.where)
-    if auc.value is None:
-        yield Verdict(UNKNOWN, f"privacy: {auc.where['refused']}.")
-    elif (auc.low or 0) > 0.5:
-        yield Verdict(
-            BAD, f"membership: area {interval(auc)}: an attacker can tell who was trained on."
-        )
-    else:
-        yield Verdict(UNKNOWN, f"membership: area {interval(auc)}: this attack does not tell.")
+    for change in records:
+        if change.metric == "subgroup_gap_change" and change.where["training"] == "real+synthetic":
+            yield _change(change)
+    yield from disclosed.verdicts(records)
+
+
+def _change(change: Record) -> Verdict:
+    """Whether synthetic rows beside the real ones made groups more equal."""
+    what = f"gap between levels of {change.where['subgroup']} ({change.where['learner']})"
+    moved = f"{what}: real + synthetic changes it by {interval(change, 3)}"
+    if (change.high or 0) < 0:
+        return Verdict(GOOD, f"{moved}: narrower.")
+    if (change.low or 0) > 0:
+        return Verdict(BAD, f"{moved}: wider.")
+    return Verdict(UNKNOWN, f"{moved}: no change that can be told.")
