@@ -16,6 +16,7 @@ from medsynth.config.tabular import Tabular
 from medsynth.core.codes import Codes
 from medsynth.core.random import Key
 from medsynth.core.table import Schema, Table
+from medsynth.errors import ConfigError
 from medsynth.tabular import canaries, private
 from medsynth.tabular.kinds import HABITS, per_epoch, planned, resolved
 from medsynth.tabular.material import CodeMaterial, Material, RowMaterial
@@ -59,6 +60,11 @@ class Fitting:
     ) -> None:
         codes = isinstance(records, Codes)
         self.config = config = resolved(config, _learnt(len(records), config), codes=codes)
+        if config.model.kind == "medgan" and world.size > 1:
+            raise ConfigError(
+                "one rank for medgan", str(world.size), "model.kind",
+                "Batch norm and minibatch averaging see one rank's records only.",
+            )  # fmt: skip
         ledger, spec, delta = Ledger(), None, None
         if config.privacy.epsilon is not None:
             secret = world.agree(secrets.randbits(126)) if secret is None else secret

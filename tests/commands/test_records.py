@@ -1,6 +1,8 @@
 """Records by the command line: train, go on, generate with everything, refuse in words."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +60,22 @@ def test_a_run_goes_on_as_if_it_had_not_been_stopped(run: Path, tmp_path: Path) 
     for name, value in one["players"].items():
         assert torch.equal(value, two["players"][name]), name
     assert (whole / "model.safetensors").read_bytes() == (half / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["autoregressive", "wgan"])
+def test_two_ranks_train_as_one(run: Path, kind: str, tmp_path: Path) -> None:
+    config = str(run / "config.yaml")
+    told = ["--set", f"model.kind={kind}", "--set", "model.pack=5", "--set", "train.steps=4"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+                "--standalone", "-m", "medsynth", "train"]  # fmt: skip
+    subprocess.run([*launcher, config, *told, "--out", str(tmp_path / "two")], check=True,
+                   capture_output=True)  # fmt: skip
+    assert main(["train", config, *told, "--out", str(tmp_path / "one")]) == 0
+    one, two = (torch.load(tmp_path / r / "last.pt", weights_only=True) for r in ("one", "two"))
+    for name, value in one["players"].items():
+        gap = (two["players"][name] - value).abs()
+        assert gap.mean() < 1e-5, name
+        assert gap.max() < 1e-3, name  # where a gradient is nearly zero
 
 
 def test_rows_come_with_where_they_come_from(run: Path, tmp_path: Path) -> None:
