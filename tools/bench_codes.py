@@ -71,7 +71,7 @@ def run(name: str, folder: Path, epochs: int | None) -> dict[str, Any]:
     print(f"… {name}", file=sys.stderr, flush=True)
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     found: dict[str, Any] = json.loads(answer.splitlines()[-1])
-    if name != "dense":
+    if name in KINDS:
         found |= run(f"judge:{name}", folder, None)
     return found
 

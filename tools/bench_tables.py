@@ -34,6 +34,7 @@ from medsynth.core.random import Key
 from medsynth.core.table import Rule, Schema, Table
 from medsynth.evaluation import tables as judge
 from medsynth.phantom import records
+from medsynth.tabular.codec import Codec
 
 OURS = ("medsynth", "copula", "independent")
 PEERS = {"ctgan": "ctgan", "argn": "argn", "argn_fixed": "argn", "argn_protected": "argn"}
@@ -148,7 +149,7 @@ def judged(real: Table, rows: Table, held_out: Table, target: str, trained: Tabl
         trained: What learners of the target are trained on.
     """
     key = Key(0, ("bench",))
-    codec = judge.Codec.fit(real)
+    codec = Codec.fit(real)
     levels, combinations = judge.coverage(codec, real, rows)
     useful = judge.predicted([trained], held_out, target)
     figures = {

@@ -78,6 +78,18 @@ def test_two_ranks_train_as_one(run: Path, kind: str, tmp_path: Path) -> None:
         assert gap.max() < 1e-3, name  # where a gradient is nearly zero
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet", "npz"])
+def test_records_without_a_patient(ending: str, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.{ending}" for name in ("one", "again", "others")]
+    for path, seed in zip(paths, ("0", "0", "1"), strict=True):
+        assert main(["phantom", str(path), "--rows", "120", "--seed", seed]) == 0
+    assert paths[0].read_bytes() == paths[1].read_bytes() != paths[2].read_bytes()
+    if ending == "npz":
+        assert len(tables.read_codes(paths[0])[0]) == 120
+    else:
+        assert tables.read(paths[0]).rows == 120
+
+
 def test_rows_come_with_where_they_come_from(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.parquet"
     command = ["generate", str(run), "--rows", "100", "--where", "sex=M", "-o", str(out)]
