@@ -15,12 +15,14 @@ import numpy as np
 from scipy import sparse
 
 from medsynth.core.random import Key
+from medsynth.errors import ConfigError
 from medsynth.tabular.codec import Cells
 
 CHANCE_BITS = 1.44
 """Mean exposure of a record that is not remembered: its rank is uniform, log₂ e bits."""
 
 DRAWS = 1000
+TRIES = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +30,7 @@ class Planted:
     """Canaries, and candidates that were not put in.
 
     Args:
-        canaries: Records, `Cells` or CSR; the first half dozen of each number of copies.
+        canaries: Records, `Cells` or CSR, by number of copies.
         copies: How often each canary was put in, `(C,)`.
         candidates: Records of the same making.
     """
@@ -43,40 +45,63 @@ class Planted:
         return np.repeat(np.arange(len(self.copies)), self.copies)
 
 
-def of_rows(
-    sizes: Sequence[int], copies: Sequence[int], each: int, others: int, key: Key
-) -> Planted:
-    """Rows whose tokens are uniform, column by column.
+def of_rows(tokens: np.ndarray, copies: Sequence[int], each: int, others: int, key: Key) -> Planted:
+    """Rows whose columns are drawn independently, each as it was seen; no real row equals one.
+
+    Every value occurs, the combination is nobody's: what is remembered of it is the row. (Uniform
+    values would measure in the first place that a rare value was seen once more.)
 
     Args:
-        sizes: Tokens of each column.
+        tokens: Of the real rows, `(N, D)`.
         copies: How often canaries are put in.
         each: Canaries for each number of copies.
         others: Candidates.
         key: Draws them.
+
+    Raises:
+        ConfigError: The table has too few columns for combinations that nobody has.
     """
     total = len(copies) * each
-    rng = key.numpy()
-    tokens = (rng.random((total + others, len(sizes))) * np.array(sizes)).astype(np.int32)
-    middle = np.full(tokens.shape, 0.5, np.float32)
+    rng, real = key.numpy(), np.ascontiguousarray(tokens, np.int32)
+    known = {row.tobytes() for row in real}
+    found: list[np.ndarray] = []
+    for _ in range(TRIES):
+        drawn = [rng.permuted(column) for column in real.T]
+        for row in np.ascontiguousarray(np.stack(drawn, 1)):
+            if row.tobytes() not in known:
+                known.add(row.tobytes())
+                found.append(row)
+        if len(found) >= total + others:
+            break
+    else:
+        raise ConfigError(
+            f"{total + others:,} combinations of values that no row has", f"{len(found):,}",
+            "canaries", "Lower canaries.candidates; the table may have too few columns.",
+        )  # fmt: skip
+    chosen = np.stack(found[: total + others])
+    middle = np.full(chosen.shape, 0.5, np.float32)
     return Planted(
-        Cells(tokens[:total], middle[:total]),
+        Cells(chosen[:total], middle[:total]),
         np.repeat(np.array(copies, int), each),
-        Cells(tokens[total:], middle[total:]),
+        Cells(chosen[total:], middle[total:]),
     )
 
 
 def of_codes(matrix: Any, copies: Sequence[int], each: int, others: int, key: Key) -> Planted:
-    """Subjects with as many codes as the median subject, any codes.
+    """Subjects with as many codes as the median subject, codes drawn as often as they were seen.
 
     Args:
         matrix: CSR counts `(N, V)`.
         copies, each, others, key: As in `of_rows`.
     """
     total, rng = len(copies) * each, key.numpy()
-    size = max(int(np.median(np.diff(matrix.indptr))), 1)
+    rates = np.bincount(matrix.indices, minlength=matrix.shape[1]).astype(float)
+    size = min(max(int(np.median(np.diff(matrix.indptr))), 1), int((rates > 0).sum()))
     codes = np.stack(
-        [rng.choice(matrix.shape[1], size, replace=False) for _ in range(total + others)]
+        [
+            rng.choice(len(rates), size, replace=False, p=rates / rates.sum())
+            for _ in range(total + others)
+        ]
     )
     whole = sparse.csr_matrix(
         (np.ones(codes.size, np.int32), np.sort(codes, 1).ravel(),

@@ -147,7 +147,7 @@ class RowMaterial(Material):
             warm = _warm(table, order.learnt, codec, key)
         if how.copies:
             planted = canaries.of_rows(
-                codec.sizes, how.copies, how.each, how.candidates, key.fold("canaries")
+                learnt.tokens, how.copies, how.each, how.candidates, key.fold("canaries")
             )
             more = (p[planted.again] for p in planted.canaries)
             learnt = Cells(*(np.concatenate(both) for both in zip(learnt, more, strict=True)))

@@ -99,11 +99,25 @@ def test_kinds_are_chosen_and_refused() -> None:
         Fitting(from_frame(ward(600).head(30)), with_options(0, {}), ALONE)
 
 
+def uniform(rows: int, columns: int = 6) -> np.ndarray:
+    return np.random.default_rng(5).integers(0, 6, (rows, columns)).astype(np.int32)
+
+
+def test_canaries_are_combinations_that_nobody_has_of_values_that_occur() -> None:
+    real = uniform(300)
+    planted = canaries.of_rows(real, [1, 8], 3, 40, Key(0))
+    assert planted.again.tolist() == [0, 1, 2, *[3] * 8, *[4] * 8, *[5] * 8]
+    made = np.concatenate([planted.canaries.tokens, planted.candidates.tokens])
+    assert len(np.unique(made, axis=0)) == 46
+    assert not {row.tobytes() for row in made} & {row.tobytes() for row in real}
+    with pytest.raises(ConfigError, match="no row has"):
+        canaries.of_rows(uniform(300, 2), [1], 3, 40, Key(0))
+
+
 def test_exposure_by_hand() -> None:
-    cells = canaries.of_rows([4, 4], [1, 8], 3, 7, Key(0))
-    assert cells.again.tolist() == [0, 1, 2, *[3] * 8, *[4] * 8, *[5] * 8]
+    planted = canaries.of_rows(uniform(300), [1, 8], 3, 7, Key(0))
     found = canaries.exposures(
-        cells, np.array([9.0, 9, 9, 0, 0, 0]), np.arange(1, 8).astype(float), Key(0)
+        planted, np.array([9.0, 9, 9, 0, 0, 0]), np.arange(1, 8).astype(float), Key(0)
     )
     assert [(e.copies, e.mean, e.low, e.high) for e in found] == [
         (1, 3.0, 3.0, 3.0),  # above all seven: log2(8) − log2(1)
@@ -112,7 +126,7 @@ def test_exposure_by_hand() -> None:
 
 
 def test_exposure_is_at_chance_when_nothing_is_remembered() -> None:
-    planted = canaries.of_rows([4] * 5, [1], 2000, 1023, Key(0))
+    planted = canaries.of_rows(uniform(4000), [1], 2000, 1023, Key(0))
     rng = np.random.default_rng(0)
     (found,) = canaries.exposures(planted, rng.random(2000), rng.random(1023), Key(1))
     assert found.mean == pytest.approx(canaries.CHANCE_BITS, abs=0.15)
@@ -139,8 +153,8 @@ def test_a_model_that_learns_by_heart_is_stopped(kind: str) -> None:
 
 def test_canaries_are_not_released() -> None:
     told = {"width": 256, "steps": 600, "batch": 60, "patience": 1000, "drop": 0.0,
-            "copies": [30], "each": 2, "held_out": 0.0, "rate": 4e-3}  # fmt: skip
-    wide = pd.DataFrame({f"c{i}": np.arange(80) % 3 for i in range(4)}).astype(str)
+            "copies": [30], "each": 2, "candidates": 32, "held_out": 0.0, "rate": 4e-3}  # fmt: skip
+    wide = pd.DataFrame(uniform(80) % 3, columns=list("abcdef")).astype(str)
     run = Fitting(from_frame(wide), with_options(0, told), ALONE)
     for _ in run.play():
         pass
