@@ -61,7 +61,7 @@ class EvaluateFidelity:
     def measure(self) -> "Measured":
         """The section and its pictures."""
         from medsynth.core.random import Key
-        from medsynth.evaluation import features, fidelity, heads
+        from medsynth.evaluation import features, fidelity, fidelity_words, heads
         from medsynth.io import cohort as cohorts
 
         if bool(self.backbone) != bool(self.weights):
@@ -72,10 +72,11 @@ class EvaluateFidelity:
             extract = features.backbone(self.backbone, self.weights)
             words = {"backbone": f"torchvision {self.backbone}, layer before the last"}
         modalities = heads.common_modalities(real, synthetic)
-        section = fidelity.measure(
+        measured = fidelity.measure(
             real, synthetic, Key(self.seed, ("fidelity",)), console.progress,
             extract=extract, degraded=self.degraded, **words,
         )  # fmt: skip
+        section = fidelity_words.section(measured)
         return section, _montage(real, synthetic, modalities, self.out)
 
 
@@ -220,7 +221,7 @@ class EvaluatePrivacy:
         """The section and pictures of the nearest neighbours."""
         from medsynth.core.cohort import Cohort
         from medsynth.core.random import Key
-        from medsynth.evaluation import privacy
+        from medsynth.evaluation import privacy, privacy_words, traces
         from medsynth.evaluation.heads import common_modalities
         from medsynth.io import cohort as cohorts
 
@@ -237,13 +238,14 @@ class EvaluatePrivacy:
         modalities = common_modalities(members, others, synthetic)
         attack = _attack(self.model) if self.model else None
         key = Key(self.seed, ("privacy",))
-        inside = privacy.traces(members, modalities, console.progress, "trace members", attack)
-        outside = privacy.traces(others, modalities, console.progress, "trace held-out", attack)
-        made = privacy.traces(synthetic, modalities, console.progress, "trace synthetic")
-        few = Cohort(members.scheme, members.cases[: privacy.PLANTED])
-        planted = privacy.planted(few, modalities, console.progress, key.fold("planted"))
-        section = privacy.audit(inside, outside, made, planted, key, modalities)
+        inside = traces.traces(members, modalities, console.progress, "trace members", attack)
+        outside = traces.traces(others, modalities, console.progress, "trace held-out", attack)
+        made = traces.traces(synthetic, modalities, console.progress, "trace synthetic")
+        few = Cohort(members.scheme, members.cases[: traces.PLANTED])
+        planted = traces.planted(few, modalities, console.progress, key.fold("planted"))
+        audit = privacy.audit(inside, outside, made, planted, key, modalities)
         nearest = privacy.closest(inside, outside, made, SHOWN)
+        section = privacy_words.section(audit)
         return section, _neighbours(nearest, members, others, synthetic, modalities, self.out)
 
 

@@ -50,6 +50,7 @@ def measure(table: "Utility", out: Path) -> tuple["Section", list["Picture"]]:
     """The utility table of a configuration, and its pictures; the demo makes a small one."""
     from medsynth.core.random import Key
     from medsynth.evaluation import utility as measured
+    from medsynth.evaluation import utility_words
     from medsynth.evaluation.segmentors import Recipe
 
     folds, sizes = _folds(table, out)
@@ -74,14 +75,17 @@ def measure(table: "Utility", out: Path) -> tuple["Section", list["Picture"]]:
     todo = measured.cells(axes, len(folds))
     work = (measured.run(cell, folds[cell.fold], recipe, out) for cell in todo)
     results = list(console.progress(work, len(todo), "utility", "cell"))
-    section = measured.section(results, axes, recipe, sizes, Key(table.seed, ("utility",)))
+    records = list(measured.figures(results, axes, recipe, Key(table.seed, ("utility",))))
+    section = utility_words.section(records, axes, recipe, sizes)
     return section, _pictures(section, out)
 
 
 def _folds(table: "Utility", out: Path) -> tuple[list[Any], Any]:
     """Prepared cases of every fold, guarded against leaks."""
     from medsynth.config import Fold
+    from medsynth.evaluation import origin
     from medsynth.evaluation import utility as measured
+    from medsynth.evaluation.utility_words import Sizes
     from medsynth.io import cohort as cohorts
 
     real = cohorts.read(Path(table.real))
@@ -100,7 +104,7 @@ def _folds(table: "Utility", out: Path) -> tuple[list[Any], Any]:
         synthetic = cohorts.read(Path(source)) if source else None
         kept: tuple[Case, ...] = ()
         if synthetic:
-            guarded = measured.guard(test, synthetic)
+            guarded = origin.guard(test, synthetic)
             kept = guarded.kept
             unknown |= set(guarded.unknown)
             dropped |= {name for name, _ in guarded.dropped}
@@ -109,7 +113,7 @@ def _folds(table: "Utility", out: Path) -> tuple[list[Any], Any]:
         phantoms = cohorts.read(Path(table.phantoms)) if table.phantoms else None
         invented: tuple[Case, ...] = ()
         if phantoms:
-            invented = measured.guard(test, phantoms, by_name=False).kept
+            invented = origin.guard(test, phantoms, by_name=False).kept
         parts = [
             _prepared(cases, scheme, table, out)
             for cases, scheme in (
@@ -126,7 +130,7 @@ def _folds(table: "Utility", out: Path) -> tuple[list[Any], Any]:
                 raise DataError(f"{name} cases that can be used", "none", table.real, todo)
         folds.append(measured.Fold(*(tuple(part) for part in parts)))
     used = {e.name for fold in folds for e in fold.synthetic}
-    sizes = measured.Sizes(
+    sizes = Sizes(
         real=len({e.name for fold in folds for e in fold.real}),
         test=len({e.name for fold in folds for e in fold.test}),
         synthetic=len(used),

@@ -15,7 +15,6 @@ from medsynth.core.labels import BRAIN, LabelScheme
 from medsynth.core.random import Key
 from medsynth.errors import DataError
 from medsynth.evaluation import heads, segmentors
-from medsynth.evaluation.fidelity import Shown
 from medsynth.evaluation.heads import Head
 from medsynth.evaluation.records import (
     BAD,
@@ -32,6 +31,7 @@ from medsynth.evaluation.records import (
 from medsynth.evaluation.scores import dice
 from medsynth.evaluation.segmentors import Recipe
 from medsynth.evaluation.statistics import mean_interval
+from medsynth.evaluation.summaries import Shown
 
 NAME = "consistency"
 NEAR = 0.9

@@ -7,34 +7,19 @@ because these figures depend on it, and none shares a person: synthetic cases th
 somebody are not compared with that somebody.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 
 from medsynth.core.cohort import Cohort
 from medsynth.core.random import Key
-from medsynth.evaluation import features, heads
+from medsynth.evaluation import features, heads, summaries
 from medsynth.evaluation.distances import MIN_CASES, frechet, mmd
-from medsynth.evaluation.heads import Head
-from medsynth.evaluation.records import (
-    BAD,
-    GOOD,
-    UNKNOWN,
-    Record,
-    Section,
-    Table,
-    Verdict,
-    listing,
-    number,
-    refused,
-)
-
-T = TypeVar("T")
-Shown = Callable[[Iterable[T], int, str], Iterator[T]]
-"""Passes items through and shows progress: items, how many, what."""
+from medsynth.evaluation.records import Record, refused
+from medsynth.evaluation.summaries import Bad, Shown, Summary
 
 NAME = "fidelity"
 SPLITS = 60
@@ -46,63 +31,28 @@ PAIRS = 30
 MOST_TESTED = 50
 """Cases a side of the two-sample test; its kernel is a matrix over all slices."""
 
-LITTLE_NOISE = 0.04
-"""Of a second scan of the same head, as a share of the range: the best that pairs can be."""
-
 CONTRASTS = (("t1n", "WM", "GM"), ("t1c", "ET", "WM"), ("t2w", "CSF", "WM"), ("t2f", "ED", "WM"))
 """Pairs of structures whose contrast a radiologist knows by heart."""
 
-LIMITS = (
-    "That features agree does not make the scans useful: see utility. "
-    "Nor does it make them private: copies of the real scans would score best of all.",
-    "A Fréchet distance depends on the features and on the number of cases: compare it with the "
-    "floor and the ceiling beside it, never with a figure from elsewhere.",
-)
 
-
-@dataclass(frozen=True, eq=False)
-class Summary:
-    """What is kept of a case.
+@dataclass(frozen=True)
+class Measured:
+    """All figures of fidelity, and what their words need.
 
     Args:
-        name: Case name.
-        subject: The person.
-        features: `(C, N, F)`, slices of all channels.
-        style: `(2, C, S)` means and log-spreads of structures, or None without tissue labels.
-        spectrum: `(C, R)` log power by radius.
-        aligned: float16 `(C, 48, 56, 48)`.
+        records: The figures.
+        cases, people: Real cases and people.
+        made: Synthetic cases.
+        modalities: Scans.
+        backbone: How the features are called.
     """
 
-    name: str
-    subject: str
-    features: np.ndarray
-    style: np.ndarray | None
-    spectrum: np.ndarray
-    aligned: np.ndarray
-
-
-def summarise(head: Head, extract: features.Extract | None = None) -> Summary:
-    """Everything that the figures need of one case."""
-    tissue = head.labels is not None and heads.tissue_scheme(head.labels)
-    return Summary(
-        head.case.name,
-        head.case.subject,
-        features.of_head(head, extract),
-        head.style() if tissue else None,
-        np.stack([spectrum(scan) for scan in head.scans.data]),
-        head.aligned.astype(np.float16),
-    )
-
-
-def spectrum(scan: np.ndarray, bins: int = 24) -> np.ndarray:
-    """Log power of a scan by spatial frequency, 0 to half a cycle per voxel, `(bins,)`."""
-    power = np.abs(np.fft.rfftn(scan)) ** 2
-    axes = [np.fft.fftfreq(n) for n in scan.shape[:2]] + [np.fft.rfftfreq(scan.shape[2])]
-    radius = np.sqrt(sum(a**2 for a in np.meshgrid(*axes, indexing="ij", sparse=True)))
-    index = np.minimum((radius * 2 * bins).astype(int), bins)
-    total = np.bincount(index.reshape(-1), power.reshape(-1), bins + 1)[:bins]
-    count = np.bincount(index.reshape(-1), minlength=bins + 1)[:bins]
-    return np.log(total / np.maximum(count, 1) / scan.size + 1e-9)
+    records: tuple[Record, ...]
+    cases: int
+    people: int
+    made: int
+    modalities: tuple[str, ...]
+    backbone: str
 
 
 def measure(
@@ -114,7 +64,7 @@ def measure(
     extract: features.Extract | None = None,
     backbone: str = "radiomics-like, 15 a slice",
     degraded: int = 2 * LARGEST,
-) -> Section:
+) -> Measured:
     """All figures of fidelity.
 
     Args:
@@ -131,8 +81,8 @@ def measure(
         GeometryError: Voxels of different size.
     """
     modalities = heads.common_modalities(real, synthetic)
-    own, bad = _real(real, modalities, key, shown, extract, degraded)
-    made, paired = _synthetic(synthetic, real, modalities, key, shown, extract)
+    own, bad = summaries.real(real, modalities, key, shown, extract, degraded)
+    made, paired = summaries.synthetic(synthetic, real, modalities, key, shown, extract)
     own, made, *worse = _standardised(own, [made, *bad.values()])
     bad = dict(zip(bad, worse, strict=True))
     records = [
@@ -143,111 +93,8 @@ def measure(
         *_spectra(own, made, bad, modalities, key),
         *_paired(paired, modalities),
     ]
-    main = [r for r in records if "degradation" not in r.where]
-    tables = [
-        listing("Beside the floor (real against real) and the ceiling (made worse on purpose)",
-                main, ("modality", "structure"), 3),
-        _degradations(records),
-    ]  # fmt: skip
-    return Section(
-        NAME,
-        "Fidelity: do they look like real scans?",
-        (
-            f"{len(own)} real cases of {len({s.subject for s in own})} people and {len(made)} "
-            f"synthetic ones; scans {', '.join(modalities)}.",
-            f"Features: {backbone}; {features.SLICES} slices in each of three planes (2.5-D), "
-            "standardised by the real cases. "
-            f"Every figure is the mean over {SPLITS} random sets of real people, with the middle "
-            "95 % of them in brackets; figure, floor and ceiling see sets of the same size, and no "
-            "person, nor what descends from one, is on both sides. The ceiling is other real "
-            "people blurred by 2 voxels; for structures, with label maps of somebody else. "
-            "PSNR and SSIM compare a scan made from a real case's own labels with that case; "
-            "their floor is the real scan with 4 % noise, "
-            "their ceiling the real scan blurred. MS-SSIM is the mean over pairs of people: "
-            "diversity, low is not better than the real pairs' figure.",
-        ),
-        tuple(records),
-        tuple(tables),
-        tuple(_verdicts(main)),
-        LIMITS,
-    )
-
-
-Bad = dict[tuple[str, int], list[Summary]]
-
-
-def _real(
-    cohort: Cohort,
-    modalities: Sequence[str],
-    key: Key,
-    shown: Shown[Any],
-    extract: features.Extract | None,
-    degraded: int,
-) -> tuple[list[Summary], Bad]:
-    """Summaries of real cases, and of some of them made worse."""
-    own: list[Summary] = []
-    bad: Bad = {}
-    before: list[Head] = []  # the last heads of two people
-    for head in shown(heads.read_all(cohort, modalities), len(cohort), "measure real"):
-        own.append(summarise(head, extract))
-        if len(own) <= degraded:
-            for name, level, worse in heads.series(head, key):
-                bad.setdefault((name, level), []).append(summarise(worse, extract))
-            other = heads.somebody_else(head, before)
-            if other is not None and head.labels is not None and own[-1].style is not None:
-                mixed = heads.relabelled(head, other)
-                bad.setdefault(("labels", 1), []).append(replace(own[-1], style=mixed.style()))
-        before = heads.remembered(before, head)
-    return own, bad
-
-
-def _synthetic(
-    cohort: Cohort,
-    real: Cohort,
-    modalities: Sequence[str],
-    key: Key,
-    shown: Shown[Any],
-    extract: features.Extract | None,
-) -> tuple[list[Summary], list[np.ndarray]]:
-    """Summaries of synthetic cases; PSNR and SSIM of those made from a real case's own labels.
-
-    The pairs are `(3, 2, C)`: synthetic, real with a little noise, real blurred; PSNR and SSIM.
-    """
-    made, paired = [], []
-    first = heads.read(real.cases[0], real, modalities)
-    for head in shown(heads.read_all(cohort, modalities), len(cohort), "measure synthetic"):
-        heads.same_spacing(first, head)
-        made.append(summarise(head, extract))
-        parent = _parent(head, real)
-        if parent is not None:
-            twin = heads.read(parent, real, modalities)
-            if twin.scans.data.shape == head.scans.data.shape:
-                noisy = heads.noisy(twin, LITTLE_NOISE, key.fold(head.case.name))
-                blurred = heads.blurred(twin, heads.BLUR[-1])
-                paired.append(np.stack([similarity(x, twin) for x in (head, noisy, blurred)]))
-    return made, paired
-
-
-def _parent(head: Head, real: Cohort) -> Any:
-    """The real case whose unedited label map a synthetic case was made from."""
-    story = heads.sidecar(head.case)
-    if not story or story.get("edits"):
-        return None
-    name = story.get("parent", {}).get("case")
-    return next((case for case in real if case.name == name), None)
-
-
-def similarity(one: Head, two: Head) -> np.ndarray:
-    """PSNR in dB and SSIM of two heads on one grid, inside the brain, `(2, C)`."""
-    from skimage.metrics import structural_similarity
-
-    psnr, ssim = [], []
-    for a, b in zip(one.scans.data, two.scans.data, strict=True):
-        error = float(np.mean((a - b)[two.mask] ** 2))
-        psnr.append(10 * np.log10(1 / max(error, 1e-12)))
-        full = structural_similarity(a, b, data_range=1.0, full=True)[1]
-        ssim.append(float(full[two.mask].mean()))
-    return np.array([psnr, ssim])
+    people = len({s.subject for s in own})
+    return Measured(tuple(records), len(own), people, len(made), modalities, backbone)
 
 
 def compare(
@@ -512,54 +359,3 @@ def _paired(pairs: Sequence[np.ndarray], modalities: Sequence[str]) -> Iterator[
                 NAME, metric, {"modality": name}, float(values.mean()), float(low), float(high),
                 float(noisy[:, at, index].mean()), float(blurred[:, at, index].mean()), len(values),
             )  # fmt: skip
-
-
-def _degradations(records: Sequence[Record]) -> Table:
-    rows = [r for r in records if "degradation" in r.where]
-    return Table(
-        "Can the Fréchet distance tell? Real scans made worse step by step",
-        ("degradation", "level", "Fréchet distance", "floor"),
-        tuple(
-            (r.where["degradation"], r.where["level"], number(r.value, 3), number(r.floor, 3))
-            for r in rows
-        ),
-    )
-
-
-def _verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
-    for metric, words in (
-        ("frechet", "Fréchet distance over all scans"),
-        ("structure_mean", "brightness of structures"),
-        ("contrast", "contrast between structures"),
-        ("spectrum", "sharpness and noise (spectrum)"),
-    ):
-        own = [r for r in records if r.metric == metric and r.value is not None]
-        if metric == "frechet":
-            own = [r for r in own if r.where.get("modality") == "all"]
-        ways = [_way(r) for r in own]
-        known = [w for w in ways if w is not None]
-        if not known:
-            continue
-        way = float(np.mean(known))
-        grade = GOOD if way < 0.25 else (BAD if way > 0.75 else UNKNOWN)
-        yield Verdict(
-            grade,
-            f"{words}: {way:.0%} of the way from real-against-real (0 %) to the bad example "
-            "(100 %)" + (f", mean of {len(known)} figures." if len(known) > 1 else "."),
-        )
-    test = next((r for r in records if r.metric == "mmd_p"), None)
-    if test is not None and test.value is not None:
-        apart = test.value < 0.05
-        yield Verdict(
-            BAD if apart else UNKNOWN,
-            f"A two-sample test (MMD over features) {'tells' if apart else 'does not tell'} "
-            f"synthetic from real scans: p {number(test.value, 3)}, n = {test.n}."
-            + ("" if apart else " With so many cases; more might."),
-        )
-
-
-def _way(record: Record) -> float | None:
-    value, floor, ceiling = record.value, record.floor, record.ceiling
-    if value is None or floor is None or ceiling is None or ceiling <= floor:
-        return None
-    return float(np.clip((value - floor) / (ceiling - floor), 0, 2))

@@ -10,39 +10,23 @@ Source:
     al. (arXiv 1610.05820).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
-from medsynth.core.cohort import Cohort
 from medsynth.core.random import Key
 from medsynth.errors import DataError, GeometryError
-from medsynth.evaluation import features, heads
-from medsynth.evaluation.fidelity import Shown
-from medsynth.evaluation.heads import Head
-from medsynth.evaluation.records import (
-    BAD,
-    GOOD,
-    UNKNOWN,
-    Record,
-    Section,
-    Table,
-    Verdict,
-    listing,
-    number,
-    refused,
-)
+from medsynth.evaluation import heads
+from medsynth.evaluation.records import Record, refused
 from medsynth.evaluation.statistics import (
-    Estimate,
     attack_auc,
     mean_interval,
     member_control,
     true_positives_at,
 )
-from medsynth.imaging.intensity import normalise
+from medsynth.evaluation.traces import Trace
 
 NAME = "privacy"
 MIN_ATTACKED = 8
@@ -51,111 +35,25 @@ MIN_ATTACKED = 8
 MIN_FOR_TPR = 100
 """Held-out people below which 1 % of false accusations cannot be measured."""
 
-PLANTED = 20
 DRAWS = 50
 SPACES = ("pixels", "features", "label maps")
 
-LIMITS = (
-    "A distance is no proof of privacy: a scan can reveal a person without resembling any "
-    "training scan, and an attack that fails here may be a weak attack.",
-    "The label map is the patient's anatomy. Whoever generates from a patient's label map, edited "
-    "or not, publishes that geometry; implanting tumours into phantoms does not.",
-    "Nothing here is a guarantee. Differential privacy would be one, and is not used here.",
-)
 
-Attack = Callable[[Head], Mapping[str, float]]
-"""Scores of one case, high for a suspected member, by name of the attack."""
-
-
-@dataclass(frozen=True, eq=False)
-class Trace:
-    """What is kept of a case.
+@dataclass(frozen=True)
+class Audit:
+    """All figures of privacy, and what their words need.
 
     Args:
-        name, subject: Who.
-        relatives: Names and subjects that it was made from, as its sidecar says.
-        pixels: float16 `(C, 48, 56, 48)`, see `Head.aligned`.
-        features: `(F,)` mean and spread over slices.
-        labels: uint8 `(48, 56, 48)`, or None.
-        outside: Brightest voxel outside of the brain, as a share of the range; None if unknown.
-        scheme: What the integers of `labels` mean.
-        spacing_mm: Of the scans.
-        scores: Attack → score.
+        records: The figures.
+        members, others, made: Cases.
+        modalities: Scans.
     """
 
-    name: str
-    subject: str
-    relatives: frozenset[str]
-    pixels: np.ndarray
-    features: np.ndarray
-    labels: np.ndarray | None
-    outside: float | None
-    scores: Mapping[str, float]
-    scheme: str = ""
-    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
-
-
-def trace(head: Head, attack: Attack | None = None) -> Trace:
-    """Everything that the audit needs of one case."""
-    story = heads.sidecar(head.case) or {}
-    values = features.of_head(head)
-    labels = None
-    if head.labels is not None:
-        factors = [b / a for a, b in zip(head.labels.shape, heads.ALIGNED, strict=True)]
-        labels = ndimage.zoom(head.labels.data, factors, order=0, grid_mode=True, mode="nearest")
-    return Trace(
-        head.case.name,
-        head.case.subject,
-        frozenset({head.case.subject, story.get("parent", {}).get("case", head.case.name)}),
-        head.aligned.astype(np.float16),
-        np.concatenate([values.mean(1).ravel(), values.std(1).ravel()]),
-        labels,
-        head.outside,
-        attack(head) if attack else {},
-        "" if head.labels is None else head.labels.scheme.name,
-        head.scans.spacing_mm,
-    )
-
-
-def traces(
-    cohort: Cohort, modalities: Sequence[str], shown: Shown[Any], title: str,
-    attack: Attack | None = None,
-) -> list[Trace]:  # fmt: skip
-    """Traces of a cohort, one case in memory at a time."""
-    work = heads.read_all(cohort, modalities)
-    return [trace(head, attack) for head in shown(work, len(cohort), title)]
-
-
-def planted(cohort: Cohort, modalities: Sequence[str], shown: Shown[Any], key: Key) -> list[Trace]:
-    """Copies of training cases as a generator that replays them would give them out.
-
-    Another brightness of each scan, 2 % noise, half of them mirrored; then traced like
-    everything else.
-    """
-    work = heads.read_all(cohort, modalities)
-    copies = []
-    for index, head in enumerate(shown(work, len(cohort), "trace planted copies")):
-        copies.append(trace(plant(head, index % 2 == 1, key.fold(head.case.name))))
-    return copies
-
-
-def plant(head: Head, mirrored: bool, key: Key) -> Head:
-    """A disguised copy of a head."""
-    rng = key.numpy()
-    gain = rng.uniform(0.8, 1.25, (len(head.scans.data), 1, 1, 1)).astype(np.float32)
-    noise = 0.02 * rng.standard_normal(head.scans.data.shape, np.float32)
-    data = normalise(np.clip((head.scans.data + noise) * gain, 0, None) * head.mask, head.mask)
-    labels = head.labels
-    if mirrored:
-        data = data[:, ::-1]
-        labels = None if labels is None else labels.with_data(labels.data[::-1])
-    return replace(
-        head,
-        case=replace(head.case, name=f"planted {head.case.name}"),
-        scans=replace(head.scans, data=np.ascontiguousarray(data, np.float32)),
-        mask=head.mask[::-1] if mirrored else head.mask,
-        labels=labels,
-    )
+    records: tuple[Record, ...]
+    members: int
+    others: int
+    made: int
+    modalities: tuple[str, ...]
 
 
 def audit(
@@ -165,7 +63,7 @@ def audit(
     planted: Sequence[Trace],
     key: Key,
     modalities: Sequence[str],
-) -> Section:
+) -> Audit:
     """All figures of privacy.
 
     Args:
@@ -174,7 +72,7 @@ def audit(
         made: Generated cases.
         planted: Disguised copies of members, which must be found.
         key: Random subsets, bootstrap.
-        modalities: For the words.
+        modalities: Scans, for the words.
 
     Raises:
         GeometryError: Voxels of different size.
@@ -215,26 +113,7 @@ def audit(
         records.append(refused(NAME, "outside_brain", "needs tissue labels of all synthetic cases"))
     else:
         records.append(Record(NAME, "outside_brain", {}, max(beyond), floor=0.0, n=len(made)))
-    return Section(
-        NAME,
-        "Privacy: what do they give away?",
-        (
-            f"{len(members)} training cases (members), {len(others)} of people that the generator "
-            f"has not seen, {len(made)} synthetic; scans {', '.join(modalities)}.",
-            "Pixels: the brain's box at "
-            f"{' × '.join(map(str, heads.ALIGNED))} voxels, each scan standardised; distance "
-            "√(2 − 2 × correlation), the smaller of the scan and its mirror image. Features: "
-            "radiomics-like, standardised, root mean square. Label maps: share of brain voxels "
-            "named differently.",
-            "A copy is nearer to a training case than half the smallest distance between two "
-            "different real people. Planted copies are training scans of another brightness, with "
-            "2 % noise, half of them mirrored. Features do not find copies that were resampled.",
-        ),
-        tuple(records),
-        _tables(records),
-        tuple(_verdicts(records)),
-        LIMITS,
-    )
+    return Audit(tuple(records), count, len(others), len(made), tuple(modalities))
 
 
 def closest(
@@ -386,82 +265,3 @@ def _membership(name: str, inside: np.ndarray, outside: np.ndarray, key: Key) ->
     else:
         value = true_positives_at(inside, outside, 0.01)
         yield Record(NAME, "membership_tpr_at_1_fpr", where, value, floor=0.01, ceiling=1.0, n=n)
-
-
-def _tables(records: Sequence[Record]) -> tuple[Table, ...]:
-    near = [r for r in records if "space" in r.where]
-    attacks = [r for r in records if "attack" in r.where]
-    return (
-        listing("Distances and copies", near, ("space",), 3),
-        listing("Membership inference", attacks, ("attack", "control")),
-    )
-
-
-def _verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
-    def value(metric: str, space: str) -> float | None:
-        own = [r for r in records if r.metric == metric and r.where.get("space") == space]
-        return own[0].value if own else None
-
-    for space in SPACES:
-        found, copies = value("planted_found", space), value("copies", space)
-        if found is None or copies is None:
-            continue
-        accused = value("held_out_accused", space) or 0.0
-        if found < 1 or accused:
-            yield Verdict(
-                UNKNOWN,
-                f"{space}: the audit finds {found:.0%} of planted copies and accuses "
-                f"{accused:.0f} held-out people: it cannot be relied on here.",
-            )
-        elif copies:
-            yield Verdict(
-                BAD,
-                f"{space}: {copies:.0f} synthetic cases are copies of training cases that they do "
-                "not name as their parent.",
-            )
-        else:
-            yield Verdict(
-                UNKNOWN,
-                f"{space}: no undeclared copy; the audit found all planted ones and accused "
-                "nobody who was held out. That is no proof of privacy.",
-            )
-        parents = value("copies_of_parent", space) or 0.0
-        if parents:
-            yield Verdict(
-                BAD,
-                f"{space}: {parents:.0f} synthetic cases are as near to the training case that "
-                "they were made from as a copy: they carry that person's anatomy.",
-            )
-    yield from _attack_verdicts(records)
-    face = next(r for r in records if r.metric == "outside_brain")
-    if face.value is None:
-        yield Verdict(UNKNOWN, f"Faces: not looked for; {face.where['refused']}.")
-    elif face.value == 0:
-        yield Verdict(GOOD, "No face: every voxel outside of the brain is zero.")
-    else:
-        text = f"Voxels outside of the brain reach {number(face.value)} of the range: a face?"
-        yield Verdict(BAD, text)
-
-
-def _attack_verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
-    own = [r for r in records if r.metric == "membership_auc"]
-    for record in [r for r in own if "control" not in r.where]:
-        name = record.where["attack"]
-        if record.value is None:
-            yield Verdict(UNKNOWN, f"membership, {name}: {record.where['refused']}.")
-            continue
-        control = next(
-            r
-            for r in own
-            if r.where.get("attack") == name and r.where.get("control", "").startswith("members")
-        )
-        found = Estimate(record.value, record.low or 0, record.high or 1)
-        text = f"membership, {name}: area {found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
-        if not (control.low or 0) <= 0.5 <= (control.high or 1):
-            yield Verdict(UNKNOWN, f"{text}, but members against members are not at chance.")
-        elif found.high < 0.5:
-            yield Verdict(UNKNOWN, f"{text}: the two groups differ for another reason.")
-        elif found.low > 0.5:
-            yield Verdict(BAD, f"{text}: an attacker can tell who was trained on.")
-        else:
-            yield Verdict(UNKNOWN, f"{text}: not told apart by this attack, with this many cases.")

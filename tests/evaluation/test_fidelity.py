@@ -11,7 +11,8 @@ from medsynth.core.cohort import MODALITIES
 from medsynth.core.labels import BRAIN
 from medsynth.core.random import Key
 from medsynth.errors import DataError, GeometryError
-from medsynth.evaluation import consistency, fidelity, heads, segmentors
+from medsynth.evaluation import consistency, fidelity, heads, segmentors, summaries
+from medsynth.evaluation.fidelity import Measured
 from medsynth.evaluation.records import Record, Section
 from medsynth.evaluation.segmentors import Recipe
 from medsynth.imaging.examples import Example, prepare
@@ -23,12 +24,12 @@ def quiet(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def measured(coarse: Path, generated: Path) -> Section:
+def measured(coarse: Path, generated: Path) -> Measured:
     real, made = cohorts.read(coarse), cohorts.read(generated)
     return fidelity.measure(real, made, Key(0), quiet)
 
 
-def pick(section: Section, metric: str, **where: str) -> list[Record]:
+def pick(section: Section | Measured, metric: str, **where: str) -> list[Record]:
     return [
         r
         for r in section.records
@@ -36,7 +37,7 @@ def pick(section: Section, metric: str, **where: str) -> list[Record]:
     ]
 
 
-def test_scans_of_the_same_making_sit_at_the_floor(measured: Section) -> None:
+def test_scans_of_the_same_making_sit_at_the_floor(measured: Measured) -> None:
     record = pick(measured, "frechet", modality="all")[0]
     assert record.value is not None
     assert record.floor is not None
@@ -50,7 +51,7 @@ def test_scans_of_the_same_making_sit_at_the_floor(measured: Section) -> None:
 
 @pytest.mark.parametrize("degradation", ["blur", "noise"])
 def test_every_degradation_makes_the_frechet_distance_worse(
-    measured: Section, degradation: str
+    measured: Measured, degradation: str
 ) -> None:
     rows = pick(measured, "frechet", degradation=degradation)
     values = [rows[0].floor, *(r.value for r in rows)]
@@ -58,7 +59,7 @@ def test_every_degradation_makes_the_frechet_distance_worse(
     assert np.all(np.diff(np.array(values, float)) > 0)
 
 
-def test_shuffled_labels_are_worse_than_real_ones(measured: Section) -> None:
+def test_shuffled_labels_are_worse_than_real_ones(measured: Measured) -> None:
     records = [r for r in pick(measured, "contrast") if r.value is not None]
     assert records
     assert np.mean([r.ceiling for r in records if r.ceiling]) > 2 * np.mean(
@@ -66,13 +67,13 @@ def test_shuffled_labels_are_worse_than_real_ones(measured: Section) -> None:
     )
 
 
-def test_paired_scans_are_measured_only_without_edits(coarse: Path, measured: Section) -> None:
+def test_paired_scans_are_measured_only_without_edits(coarse: Path, measured: Measured) -> None:
     assert not pick(measured, "psnr_db")
     real = cohorts.read(coarse)
     head = heads.read(real.cases[0], real, MODALITIES)
-    psnr, ssim = fidelity.similarity(heads.noisy(head, 0.1, Key(0)), head)
+    psnr, ssim = summaries.similarity(heads.noisy(head, 0.1, Key(0)), head)
     assert psnr == pytest.approx(20, abs=1.5)
-    assert (fidelity.similarity(head, head)[1] > 0.999).all()
+    assert (summaries.similarity(head, head)[1] > 0.999).all()
     assert (ssim < 0.99).all()
 
 

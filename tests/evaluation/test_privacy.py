@@ -10,10 +10,11 @@ from medsynth.core.cohort import MODALITIES, Case
 from medsynth.core.random import Key
 from medsynth.core.volume import Volume, bounding_box
 from medsynth.errors import GeometryError
-from medsynth.evaluation import privacy
+from medsynth.evaluation import privacy, privacy_words
+from medsynth.evaluation import traces as kept
 from medsynth.evaluation.heads import Head
-from medsynth.evaluation.privacy import Trace, trace
 from medsynth.evaluation.records import Record, Section
+from medsynth.evaluation.traces import Trace, trace
 from medsynth.imaging.intensity import normalise
 from medsynth.phantom import make
 
@@ -37,13 +38,15 @@ def traces() -> list[Trace]:
 
 @pytest.fixture(scope="module")
 def planted() -> list[Trace]:
-    return [trace(privacy.plant(head(i), i % 2 == 1, Key(3, (i,)))) for i in range(MEMBERS)]
+    return [trace(kept.plant(head(i), i % 2 == 1, Key(3, (i,)))) for i in range(MEMBERS)]
 
 
 @pytest.fixture
 def audited(traces: list[Trace], planted: list[Trace]) -> Callable[[list[Trace]], Section]:
     members, others = traces[:MEMBERS], traces[MEMBERS : MEMBERS + OTHERS]
-    return lambda made: privacy.audit(members, others, made, planted, Key(0), MODALITIES)
+    return lambda made: privacy_words.section(
+        privacy.audit(members, others, made, planted, Key(0), MODALITIES)
+    )
 
 
 def one(section: Section, metric: str, **where: str) -> Record:
@@ -110,7 +113,8 @@ def test_a_copy_of_the_declared_parent_is_told_apart(
 def test_too_few_cases_are_refused_with_the_number_needed(
     traces: list[Trace], planted: list[Trace]
 ) -> None:
-    section = privacy.audit(traces[:4], traces[4:6], traces[20:24], planted[:4], Key(0), MODALITIES)
+    audit = privacy.audit(traces[:4], traces[4:6], traces[20:24], planted[:4], Key(0), MODALITIES)
+    section = privacy_words.section(audit)
     record = one(section, "membership_auc")
     assert record.value is None
     assert "needs 8 members" in record.where["refused"]

@@ -8,7 +8,7 @@ import pytest
 from medsynth.cli import main
 from medsynth.core.labels import BRATS2023
 from medsynth.errors import DataError
-from medsynth.evaluation import segmentors, utility
+from medsynth.evaluation import origin, segmentors, utility, utility_words
 from medsynth.evaluation.segmentors import Recipe
 from medsynth.evaluation.utility import TRAININGS, Axes, Cell, Fold
 from medsynth.imaging.examples import Example
@@ -36,13 +36,13 @@ patch: [48, 48, 48]
 
 def test_the_guard_drops_whoever_descends_from_the_test_set(coarse: Path, generated: Path) -> None:
     test, made = cohorts.read(coarse).part("test"), cohorts.read(generated)
-    guard = utility.guard(test.cases, made)
+    guard = origin.guard(test.cases, made)
     assert {name for name, _ in guard.dropped} == {case.name for case in test}
     assert all("ancestors" in why for _, why in guard.dropped)
     assert len(guard.kept) == 8
     assert guard.unknown == ()
     with pytest.raises(DataError, match="do not descend"):
-        utility.guard(cohorts.read(coarse).cases, made)
+        origin.guard(cohorts.read(coarse).cases, made)
 
 
 def test_the_table_its_report_and_going_on(
@@ -106,11 +106,11 @@ def test_synthetic_cases_without_sidecars_are_used_and_named(
             case[key] = str(_moved(generated / case[key], bare))
         case["image"] = [str(_moved(generated / image, bare)) for image in case["image"]]
     (bare / "cohort.json").write_text(json.dumps(listing))
-    guard = utility.guard(cohorts.read(coarse).part("test").cases, cohorts.read(bare))
+    guard = origin.guard(cohorts.read(coarse).part("test").cases, cohorts.read(bare))
     assert len(guard.unknown) == 12
-    sizes = utility.Sizes(8, 4, 12, 0, 0, len(guard.unknown), 1)
+    sizes = utility_words.Sizes(8, 4, 12, 0, 0, len(guard.unknown), 1)
     axes = Axes(("real",), ("dynunet",), (True,), 1)
-    section = utility.section([], axes, Recipe("dynunet", True, 3), sizes, key=_key())
+    section = utility_words.section([], axes, Recipe("dynunet", True, 3), sizes)
     assert section.verdicts[0].grade == "bad"
     assert "could not work for 12" in section.verdicts[0].text
 
