@@ -3,7 +3,7 @@
 All write into one report, each its own section.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,7 @@ class EvaluateFidelity:
     real: Path
     synthetic: Path
     out: Path
+    _: KW_ONLY
     backbone: str | None = None
     weights: Path | None = None
     seed: int = 0
@@ -98,6 +99,7 @@ class EvaluateConsistency:
     real: Path
     synthetic: Path
     out: Path
+    _: KW_ONLY
     segmentor: str = "dynunet"
     steps: int = 300
     batch: int = 2
@@ -207,6 +209,7 @@ class EvaluatePrivacy:
     real: Path
     synthetic: Path
     out: Path
+    _: KW_ONLY
     model: Path | None = None
     held_out: Path | None = None
     seed: int = 0
@@ -373,7 +376,13 @@ def add(verbs: Any) -> None:
     f.add_argument("--weights", type=Path, metavar="FILE", help="its weights")
     f.set_defaults(
         make=lambda a: EvaluateFidelity(
-            a.real, a.synthetic, a.out, a.backbone, a.weights, a.seed, a.json
+            a.real,
+            a.synthetic,
+            a.out,
+            backbone=a.backbone,
+            weights=a.weights,
+            seed=a.seed,
+            json=a.json,
         )
     )
     c.add_argument("--segmentor", choices=("gan", "dynunet"), default="dynunet")
@@ -382,13 +391,27 @@ def add(verbs: Any) -> None:
     c.add_argument("--patch", type=int, default=48, help="edge in voxels")
     c.set_defaults(
         make=lambda a: EvaluateConsistency(
-            a.real, a.synthetic, a.out, a.segmentor, a.steps, a.batch, a.patch, a.seed, a.json
+            a.real,
+            a.synthetic,
+            a.out,
+            segmentor=a.segmentor,
+            steps=a.steps,
+            batch=a.batch,
+            patch=a.patch,
+            seed=a.seed,
+            json=a.json,
         )
     )
     q.add_argument("--model", type=Path, metavar="RUN", help="attack this run, too")
     q.add_argument("--held-out", type=Path, metavar="COHORT", help="instead of the test split")
     q.set_defaults(
         make=lambda a: EvaluatePrivacy(
-            a.real, a.synthetic, a.out, a.model, a.held_out, a.seed, a.json
+            a.real,
+            a.synthetic,
+            a.out,
+            model=a.model,
+            held_out=a.held_out,
+            seed=a.seed,
+            json=a.json,
         )
     )

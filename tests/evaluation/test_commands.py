@@ -30,6 +30,9 @@ def test_three_sections_in_one_report(
     words = capsys.readouterr().err
     assert words.count("train segmentor: 2 steps") == 1
     report = json.loads((out / "report.json").read_text())
+    worse = {r["section"] for r in report["records"] if "degradation" in r["where"]}
+    assert worse == {"fidelity", "consistency"}  # bad examples are made, as a user runs it
+    assert all(r["ceiling"] for r in report["records"] if r["metric"] == "frechet")
     found = {record["section"] for record in report["records"]}
     assert found == {"fidelity", "consistency", "privacy"}
     attacks = {r["where"].get("attack") for r in report["records"]} - {None}
