@@ -157,17 +157,6 @@ def style_prior(config: Config, examples: list[Example]) -> StylePrior | None:
     )
 
 
-def training_subjects(run: Path) -> set[str]:
-    """The people that a run was trained on, as its cohort says.
-
-    Raises:
-        DataError: The run or its cohort is not there any more.
-    """
-    text = (run / "config.yaml").read_text(encoding="utf-8")
-    cohort = cohorts.read(Path(configs.parse(text, str(run / "config.yaml")).data.cohort))
-    return {case.subject for case in cohort.part("training")}
-
-
 def discriminator(run: Path) -> tuple[torch.nn.Module, int, tuple[str, ...]]:
     """The discriminator of a run as its checkpoint holds it, the number of structures that it
     knows, and the scans that it judges."""

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsynth.commands import console, table, utility
+from medsynth.commands import console, given, table, utility
 from medsynth.commands.utility import publish
 from medsynth.errors import DataError, ModelError, UsageError
 
@@ -61,13 +61,13 @@ class EvaluateFidelity:
 
     def measure(self) -> "Measured":
         """The section and its pictures."""
-        from medsynth.core.random import Key
-        from medsynth.evaluation import features, fidelity, fidelity_words, heads
-        from medsynth.io import cohort as cohorts
-
         if bool(self.backbone) != bool(self.weights):
             raise UsageError("--backbone and --weights together", "one of them")
-        real, synthetic = cohorts.read(self.real), cohorts.read(self.synthetic)
+        real, synthetic = given.real(self.real), given.synthetic(self.synthetic)
+
+        from medsynth.core.random import Key
+        from medsynth.evaluation import features, fidelity, fidelity_words, heads
+
         extract, words = None, {}
         if self.backbone and self.weights:
             extract = features.backbone(self.backbone, self.weights)
@@ -115,28 +115,28 @@ class EvaluateConsistency:
 
     def measure(self) -> "Measured":
         """The section; it has no pictures."""
-        from medsynth.core.cohort import Cohort
-        from medsynth.core.labels import BRAIN, BRATS2023
-        from medsynth.core.random import Key
-        from medsynth.evaluation import consistency
-        from medsynth.evaluation.heads import common_modalities
-        from medsynth.evaluation.segmentors import Recipe
-        from medsynth.io import cohort as cohorts
-
-        real, synthetic = cohorts.read(self.real), cohorts.read(self.synthetic)
+        if self.patch % 16 or self.patch < 48 or min(self.steps, self.batch) < 1:
+            raise UsageError(
+                "--patch in multiples of 16 from 48 on, --steps and --batch of at least 1", "less"
+            )
+        real, synthetic = given.real(self.real), given.synthetic(self.synthetic)
         train, test = real.part("training"), real.part("test")
         if not len(train) or not len(test):
             raise DataError(
                 "a training and a test split", f"{len(train)} and {len(test)} cases", self.real,
                 "Split the cohort by subject: `medsynth index … --split training=0.8,test=0.2`.",
             )  # fmt: skip
+
+        from medsynth.core.cohort import Cohort
+        from medsynth.core.labels import BRAIN, BRATS2023
+        from medsynth.core.random import Key
+        from medsynth.evaluation import consistency
+        from medsynth.evaluation.heads import common_modalities
+        from medsynth.evaluation.segmentors import Recipe
+
         tissue = all(case.brain for case in (*real, *synthetic))
         scheme = BRAIN if tissue else BRATS2023
         modalities = common_modalities(real, synthetic)
-        if self.patch % 16 or self.patch < 48 or min(self.steps, self.batch) < 1:
-            raise UsageError(
-                "--patch in multiples of 16 from 48 on, --steps and --batch of at least 1", "less"
-            )
         recipe = Recipe(self.segmentor, True, self.steps, self.batch, (self.patch,) * 3, self.seed)
         parents = {case.subject for case in synthetic}
         apart = tuple(case for case in train if case.subject not in parents)
@@ -222,22 +222,26 @@ class EvaluatePrivacy:
 
     def measure(self) -> "Measured":
         """The section and pictures of the nearest neighbours."""
-        from medsynth.core.cohort import Cohort
-        from medsynth.core.random import Key
-        from medsynth.evaluation import privacy, privacy_words, traces
-        from medsynth.evaluation.heads import common_modalities
-        from medsynth.io import cohort as cohorts
+        from medsynth.build import people
 
-        real, synthetic = cohorts.read(self.real), cohorts.read(self.synthetic)
+        if self.model:
+            people.require_model(self.model)
+        real, synthetic = given.real(self.real), given.synthetic(self.synthetic)
         members = real.part("training")
-        others = cohorts.read(self.held_out) if self.held_out else real.part("test")
+        others = given.real(self.held_out, "--held-out") if self.held_out else real.part("test")
         if not len(members) or not len(others) or not len(synthetic):
             raise DataError(
                 "training cases, held-out cases and synthetic cases",
                 f"{len(members)}, {len(others)} and {len(synthetic)}", self.real,
                 "Give people that the generator has not seen with --held-out COHORT.",
             )  # fmt: skip
-        _refuse_mixed(members, others, self.model)
+        given.refuse_mixed(members, others, self.model)
+
+        from medsynth.core.cohort import Cohort
+        from medsynth.core.random import Key
+        from medsynth.evaluation import privacy, privacy_words, traces
+        from medsynth.evaluation.heads import common_modalities
+
         modalities = common_modalities(members, others, synthetic)
         attack = _attack(self.model) if self.model else None
         key = Key(self.seed, ("privacy",))
@@ -250,29 +254,6 @@ class EvaluatePrivacy:
         nearest = privacy.closest(inside, outside, made, SHOWN)
         section = privacy_words.section(audit)
         return section, _neighbours(nearest, members, others, synthetic, modalities, self.out)
-
-
-def _refuse_mixed(members: "Cohort", others: "Cohort", model: Path | None) -> None:
-    """Members must be whom the generator was trained on, and nobody else."""
-    from medsynth.build import image as build
-
-    inside, outside = ({case.subject for case in side} for side in (members, others))
-    both = sorted(inside & outside)
-    if both:
-        raise DataError(
-            "held-out people who are no members", f"{', '.join(both[:5])} in both", None,
-            "Split by subject: `medsynth index … --split training=0.8,test=0.2`.",
-        )  # fmt: skip
-    if model is None or not (model / "config.yaml").exists():
-        return
-    trained = build.training_subjects(model)
-    strange, seen = sorted(inside - trained), sorted(outside & trained)
-    if strange or seen:
-        found = f"{', '.join((strange or seen)[:5])}, whom it has {'not ' if strange else ''}seen"
-        raise DataError(
-            "members that --model was trained on and held-out people that it was not", found, model,
-            "Give the cohort that the run was trained on as --real.",
-        )  # fmt: skip
 
 
 def _attack(run: Path) -> Any:

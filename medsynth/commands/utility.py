@@ -1,16 +1,16 @@
 """`medsynth evaluate utility`: segmentors trained on real, synthetic and mixed data."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsynth.commands import console
+from medsynth.commands import console, given
 from medsynth.errors import ConfigError, DataError, UsageError
 
 if TYPE_CHECKING:
     from medsynth.config import Fold, Utility
-    from medsynth.core.cohort import Case
+    from medsynth.core.cohort import Case, Cohort
     from medsynth.evaluation.records import Section
     from medsynth.evaluation.report import Picture
     from medsynth.imaging.examples import Example
@@ -48,12 +48,14 @@ class EvaluateUtility:
 
 def measure(table: "Utility", out: Path) -> tuple["Section", list["Picture"]]:
     """The utility table of a configuration, and its pictures; the demo makes a small one."""
+    cases = _cases(table)
+
     from medsynth.core.random import Key
     from medsynth.evaluation import utility as measured
     from medsynth.evaluation import utility_words
     from medsynth.evaluation.segmentors import Recipe
 
-    folds, sizes = _folds(table, out)
+    folds, sizes = _folds(cases, table, out)
     axes = measured.Axes(
         table.training,
         table.segmentors,
@@ -80,52 +82,86 @@ def measure(table: "Utility", out: Path) -> tuple["Section", list["Picture"]]:
     return section, _pictures(section, out)
 
 
-def _folds(table: "Utility", out: Path) -> tuple[list[Any], Any]:
-    """Prepared cases of every fold, guarded against leaks."""
-    from medsynth.config import Fold
-    from medsynth.evaluation import origin
-    from medsynth.evaluation import utility as measured
-    from medsynth.evaluation.utility_words import Sizes
-    from medsynth.io import cohort as cohorts
+@dataclass(frozen=True)
+class Cases:
+    """The cases of one fold, checked, not yet prepared.
 
-    real = cohorts.read(Path(table.real))
-    given = table.folds or (
+    Args:
+        real, test: Cohorts of real people.
+        synthetic, phantoms: What passed the guard; may be empty.
+        dropped: Synthetic cases that descend from a test subject, and why.
+        unknown: Synthetic cases of which nobody knows what they were made from.
+        checked: Whether it is known whom the generator was trained on.
+    """
+
+    real: "Cohort"
+    test: "Cohort"
+    synthetic: "Cohort"
+    phantoms: "Cohort"
+    dropped: tuple[tuple[str, str], ...]
+    unknown: tuple[str, ...]
+    checked: bool
+
+
+def _cases(table: "Utility") -> list[Cases]:
+    """Cases of every fold, guarded against leaks; all that can be refused is refused here, before
+    anything heavy is imported."""
+    from medsynth.config import Fold
+    from medsynth.core.cohort import Cohort
+    from medsynth.evaluation import origin
+
+    for model in {fold.model or table.model for fold in table.folds} or {table.model}:
+        _require_run(model)
+    real = given.real(Path(table.real), "`real`")
+    every = table.folds or (
         Fold(tuple(sorted({c.subject for c in real.part("test")})), table.synthetic, table.model),
     )
+    nobody = Cohort(real.scheme, ())
+    folds = []
+    for fold in every:
+        test = Cohort(real.scheme, tuple(c for c in real if c.subject in fold.test))
+        rest = Cohort(real.scheme, tuple(c for c in real if c.subject not in fold.test))
+        _enough(fold, test.cases, rest.cases, table.real)
+        model, source = fold.model or table.model, fold.synthetic or table.synthetic
+        _refuse_seen(model, fold.test)
+        made = nobody
+        dropped: tuple[tuple[str, str], ...] = ()
+        unknown: tuple[str, ...] = ()
+        if source:
+            synthetic = given.synthetic(Path(source), "`synthetic`")
+            guard = origin.guard(test.cases, synthetic)
+            made, dropped = Cohort(synthetic.scheme, guard.kept), guard.dropped
+            unknown = guard.unknown
+        invented = nobody
+        if table.phantoms:
+            phantoms = given.synthetic(Path(table.phantoms), "`phantoms`")
+            kept = origin.guard(test.cases, phantoms, by_name=False).kept
+            invented = Cohort(phantoms.scheme, kept)
+        folds.append(Cases(rest, test, made, invented, dropped, unknown, model is not None))
+    return folds
+
+
+def _require_run(model: str | None) -> None:
+    if model is None:
+        console.say("warning: no `model` given: who the generator was trained on is not checked")
+    elif not (Path(model) / "config.yaml").exists():
+        raise UsageError("the run of the generator under `model`", "none", model)
+
+
+def _folds(cases: Sequence[Cases], table: "Utility", out: Path) -> tuple[list[Any], Any]:
+    """Prepared cases of every fold, and how many there are."""
+    from medsynth.evaluation import utility as measured
+    from medsynth.evaluation.utility_words import Sizes
+
     folds: list[measured.Fold] = []
-    dropped: set[str] = set()
-    unknown: set[str] = set()
-    for fold in given:
-        test = [case for case in real if case.subject in fold.test]
-        rest = [case for case in real if case.subject not in fold.test]
-        _enough(fold, test, rest, table.real)
-        _refuse_seen(fold.model or table.model, fold.test)
-        source = fold.synthetic or table.synthetic
-        synthetic = cohorts.read(Path(source)) if source else None
-        kept: tuple[Case, ...] = ()
-        if synthetic:
-            guarded = origin.guard(test, synthetic)
-            kept = guarded.kept
-            unknown |= set(guarded.unknown)
-            dropped |= {name for name, _ in guarded.dropped}
-            for name, why in guarded.dropped:
-                console.say(f"left out {name}: {why}")
-        phantoms = cohorts.read(Path(table.phantoms)) if table.phantoms else None
-        invented: tuple[Case, ...] = ()
-        if phantoms:
-            invented = origin.guard(test, phantoms, by_name=False).kept
-        parts = [
-            _prepared(cases, scheme, table, out)
-            for cases, scheme in (
-                (rest, real.scheme),
-                (test, real.scheme),
-                (kept, synthetic.scheme if synthetic else real.scheme),
-                (invented, phantoms.scheme if phantoms else real.scheme),
-            )
-        ]
+    for fold in cases:
+        for name, why in fold.dropped:
+            console.say(f"left out {name}: {why}")
+        asked = (fold.real, fold.test, fold.synthetic, fold.phantoms)
+        parts = [_prepared(cohort, table, out) for cohort in asked]
         _same_spacing([example for part in parts for example in part])
-        for name, wanted, part in zip(PARTS, (rest, test, kept, invented), parts, strict=True):
-            if wanted and not part:
+        for name, wanted, part in zip(PARTS, asked, parts, strict=True):
+            if len(wanted) and not part:
                 todo = "See above why each was left out."
                 raise DataError(f"{name} cases that can be used", "none", table.real, todo)
         folds.append(measured.Fold(*(tuple(part) for part in parts)))
@@ -135,10 +171,10 @@ def _folds(table: "Utility", out: Path) -> tuple[list[Any], Any]:
         test=len({e.name for fold in folds for e in fold.test}),
         synthetic=len(used),
         phantoms=len({e.name for fold in folds for e in fold.phantoms}),
-        dropped=len(dropped - used),
-        unknown=len(unknown & used),
+        dropped=len({name for fold in cases for name, _ in fold.dropped} - used),
+        unknown=len({name for fold in cases for name in fold.unknown} & used),
         folds=len(folds),
-        checked=not used or all(fold.model or table.model for fold in given),
+        checked=not used or all(fold.checked for fold in cases),
     )
     return folds, sizes
 
@@ -159,14 +195,11 @@ def _enough(fold: "Fold", test: Sequence["Case"], rest: Sequence["Case"], where:
 
 def _refuse_seen(model: str | None, test: Sequence[str]) -> None:
     """A generator that was trained on test subjects makes every column with its scans worthless."""
-    from medsynth.build import image as build
+    from medsynth.build import people
 
     if model is None:
-        console.say("warning: no `model` given: who the generator was trained on is not checked")
         return
-    if not (Path(model) / "config.yaml").exists():
-        raise UsageError("the run of the generator under `model`", "none", model)
-    seen = sorted(build.training_subjects(Path(model)) & set(test))
+    seen = sorted(people.training_subjects(Path(model)) & set(test))
     if seen:
         raise DataError(
             "a generator that has not seen the test subjects",
@@ -176,11 +209,10 @@ def _refuse_seen(model: str | None, test: Sequence[str]) -> None:
         )
 
 
-def _prepared(cases: Iterable["Case"], scheme: str, table: "Utility", out: Path) -> list["Example"]:
-    from medsynth.core.cohort import MODALITIES, Cohort
+def _prepared(cohort: "Cohort", table: "Utility", out: Path) -> list["Example"]:
+    from medsynth.core.cohort import MODALITIES
     from medsynth.imaging.examples import Example, prepare
 
-    cohort = Cohort(scheme, tuple(cases))
     if not len(cohort):
         return []
     cache = Path(table.cache) if table.cache else out / "cache"

@@ -1,12 +1,47 @@
-"""Who a case descends from: the leak guard of the utility table."""
+"""Where a case comes from: from a person, from a phantom or from a generator, and from whom.
+
+Knows sidecars, no scans.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medsynth.core.cohort import Case, Cohort
 from medsynth.errors import DataError
-from medsynth.evaluation import heads
-from medsynth.io.sidecar import digest
+from medsynth.io.sidecar import digest, of_case
+
+MADE_BY_PHYSICS = "phantom"
+"""What the sidecar of a phantom says under `made_by`."""
+
+
+def require_real(cohort: Cohort, option: str) -> None:
+    """Refuse scans that a generator made where people's scans belong.
+
+    Phantoms may stand in for people: they say so themselves, and no generator made them. Scans
+    without a sidecar are taken for real.
+
+    Args:
+        cohort: What was given.
+        option: Where it was given, for the message.
+
+    Raises:
+        DataError: The sidecar of a case says `"synthetic": true` and not that it is a phantom.
+    """
+    made = [
+        case.name
+        for case in cohort
+        if (story := of_case(case) or {}).get("synthetic")
+        and story.get("made_by") != MADE_BY_PHYSICS
+    ]
+    if made:
+        some = ", ".join(made[:3]) + (", …" if len(made) > 3 else "")
+        raise DataError(
+            f"real scans (or phantoms) for {option}",
+            f"{len(made)} of {len(cohort)} cases that a generator made ({some})",
+            None,
+            "Synthetic scans cannot stand for people: every figure would look perfect. Give the "
+            "cohort whose label maps they were made from.",
+        )
 
 
 @dataclass(frozen=True)
@@ -44,7 +79,7 @@ def guard(test: Sequence[Case], made: Cohort, *, by_name: bool = True) -> Guard:
     dropped: list[tuple[str, str]] = []
     unknown: list[str] = []
     for case in made:
-        story = heads.sidecar(case)
+        story = of_case(case)
         if not (story or {}).get("synthetic"):
             unknown.append(case.name)
         ancestors = set((story or {}).get("ancestors", ()))
@@ -67,4 +102,4 @@ def guard(test: Sequence[Case], made: Cohort, *, by_name: bool = True) -> Guard:
 
 def _files(case: Case) -> set[str]:
     own = {digest(path) for path in (case.brain, case.label) if path and path.exists()}
-    return own | set((heads.sidecar(case) or {}).get("ancestors", ()))
+    return own | set((of_case(case) or {}).get("ancestors", ()))

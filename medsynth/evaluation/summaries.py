@@ -13,6 +13,7 @@ from medsynth.core.cohort import Cohort
 from medsynth.core.random import Key
 from medsynth.evaluation import features, heads
 from medsynth.evaluation.heads import Head
+from medsynth.io.sidecar import of_case
 
 T = TypeVar("T")
 Shown = Callable[[Iterable[T], int, str], Iterator[T]]
@@ -124,7 +125,7 @@ def synthetic(
 
 def _parent(head: Head, real: Cohort) -> Any:
     """The real case whose unedited label map a synthetic case was made from."""
-    story = heads.sidecar(head.case)
+    story = of_case(head.case)
     if not story or story.get("edits"):
         return None
     name = story.get("parent", {}).get("case")

@@ -13,6 +13,7 @@ from medsynth.evaluation import features, heads
 from medsynth.evaluation.heads import Head
 from medsynth.evaluation.summaries import Shown
 from medsynth.imaging.intensity import normalise
+from medsynth.io.sidecar import of_case
 
 PLANTED = 20
 
@@ -50,7 +51,7 @@ class Trace:
 
 def trace(head: Head, attack: Attack | None = None) -> Trace:
     """Everything that the audit needs of one case."""
-    story = heads.sidecar(head.case) or {}
+    story = of_case(head.case) or {}
     values = features.of_head(head)
     labels = None
     if head.labels is not None:
