@@ -307,8 +307,9 @@ def publish(
         small: Why the figures are small, for a demonstration; None for a real measurement.
         as_json: Print the records as JSON, too.
     """
-    from medsynth.evaluation import report
+    from medsynth.evaluation import records, report
 
+    section = records.judged(section)
     if small:
         section = replace(
             section, title=f"{section.title} (small)", method=(small, *section.method)

@@ -18,12 +18,13 @@ from medsynth.core.cohort import Cohort
 from medsynth.core.random import Key
 from medsynth.evaluation import features, heads, summaries
 from medsynth.evaluation.distances import MIN_CASES, frechet, mmd
+from medsynth.evaluation.enough import MIN_COMPARED, MIN_SETS
 from medsynth.evaluation.records import Record, refused
+from medsynth.evaluation.statistics import over_people
 from medsynth.evaluation.summaries import Bad, Shown, Summary
 
 NAME = "fidelity"
 SPLITS = 60
-MIN_PEOPLE = 4
 LARGEST = 20
 """People a side at most; more splits, not larger ones, use the rest of a large cohort."""
 
@@ -41,16 +42,14 @@ class Measured:
 
     Args:
         records: The figures.
-        cases, people: Real cases and people.
-        made: Synthetic cases.
+        real, made: Cases and people of each.
         modalities: Scans.
         backbone: How the features are called.
     """
 
     records: tuple[Record, ...]
-    cases: int
-    people: int
-    made: int
+    real: tuple[int, int]
+    made: tuple[int, int]
     modalities: tuple[str, ...]
     backbone: str
 
@@ -91,10 +90,14 @@ def measure(
         *_diversity(own, made, key),
         *_structures(own, made, bad, modalities, key),
         *_spectra(own, made, bad, modalities, key),
-        *_paired(paired, modalities),
+        *_paired(paired, modalities, key),
     ]
-    people = len({s.subject for s in own})
-    return Measured(tuple(records), len(own), people, len(made), modalities, backbone)
+    real_size, made_size = ((len(s), len(_people(s))) for s in (own, made))
+    return Measured(tuple(records), real_size, made_size, modalities, backbone)
+
+
+def _people(cases: Sequence[Summary]) -> list[str]:
+    return sorted({s.subject for s in cases})
 
 
 def compare(
@@ -114,14 +117,13 @@ def compare(
         key: Which halves; use the same for all figures.
     """
     real, made, bad = sets
-    people = sorted({s.subject for s in real})
-    if len(people) < MIN_PEOPLE or len(made) < 2:
-        return refused(
-            NAME, metric, f"needs {MIN_PEOPLE} real people and 2 synthetic cases", **where
-        )
-    size = min(len(people) // 2, len(made), LARGEST)
+    people, behind = _people(real), _people(made)
+    if len(people) < MIN_SETS or len(behind) < 2:
+        reason = f"needs {MIN_SETS} real people and synthetic cases of 2"
+        return refused(NAME, metric, reason, **where)
+    size = min(len(people) // 2, len(behind), LARGEST)
     if bad:  # enough of the other half must have been made worse
-        size = min(size, max(len(bad) // 2, 2))
+        size = min(size, max(len(_people(bad)) // 2, 2))
     rng, values, floors, ceilings = key.numpy(), [], [], []
     for _ in range(SPLITS):
         order = rng.permutation(len(people))
@@ -136,7 +138,7 @@ def compare(
         if len(worse) >= len(half):
             ceilings.append(distance(half, worse[: len(half)]))
     if np.isfinite(values).sum() < SPLITS / 2:
-        reason = "needs 2 synthetic cases of other people that have what is measured"
+        reason = "needs synthetic cases of 2 other people that have what is measured"
         return refused(NAME, metric, reason, **where)
     low, high = np.nanpercentile(values, (2.5, 97.5))
     return Record(
@@ -149,6 +151,7 @@ def compare(
         _mean(floors),
         _mean(ceilings),
         len(made),
+        people=len(behind),
     )
 
 
@@ -161,10 +164,10 @@ def _mean(values: Sequence[float]) -> float | None:
 def _strangers(
     half: Sequence[Summary], cases: Sequence[Summary], rng: np.random.Generator, size: int
 ) -> list[Summary]:
-    """Some cases of people that are not among these."""
-    people = {s.subject for s in half}
-    others = [s for s in cases if s.subject not in people]
-    return [others[i] for i in rng.permutation(len(others))[:size]]
+    """Cases of people that are not among these, one a person: edits of one label map are not
+    independent."""
+    people = sorted({s.subject for s in cases} - {s.subject for s in half})
+    return [_one_of(cases, people[i], rng) for i in rng.permutation(len(people))[:size]]
 
 
 def _one_of(cases: Sequence[Summary], subject: str, rng: np.random.Generator) -> Summary:
@@ -219,7 +222,7 @@ def _mmd(real: Sequence[Summary], made: Sequence[Summary], key: Key) -> Iterator
     behind = rng.permutation(sorted({s.subject for s in made} - set(some))).tolist()
     size = min(len(some), len(behind), MOST_TESTED)
     if size < MIN_CASES:
-        reason = f"needs {2 * MIN_CASES} real people and synthetic cases of {MIN_CASES} others"
+        reason = f"needs {MIN_COMPARED} real people and synthetic cases of {MIN_CASES} others"
         yield refused(NAME, "mmd_p", reason)
         return
     one, two, three = (
@@ -234,14 +237,15 @@ def _mmd(real: Sequence[Summary], made: Sequence[Summary], key: Key) -> Iterator
 
 def _diversity(real: Sequence[Summary], made: Sequence[Summary], key: Key) -> Iterator[Record]:
     """Mean MS-SSIM between pairs; real pairs are the floor, copies would be 1."""
-    if min(len({s.subject for s in real}), len(made)) < 3:
-        yield refused(NAME, "ms_ssim", "needs 3 real people and 3 synthetic cases")
+    people = len(_people(made))
+    if min(len(_people(real)), people) < 3:
+        yield refused(NAME, "ms_ssim", "needs 3 real people and synthetic cases of 3")
         return
     own, there = (_ms_ssim(side, key.fold("ms_ssim", len(side))) for side in (real, made))
     low, high = np.percentile(there, (2.5, 97.5))
     yield Record(
         NAME, "ms_ssim", {"modality": "all"}, float(there.mean()), float(low), float(high),
-        float(own.mean()), 1.0, len(made),
+        float(own.mean()), 1.0, len(made), people=people,
     )  # fmt: skip
 
 
@@ -250,11 +254,8 @@ def _ms_ssim(cases: Sequence[Summary], key: Key) -> np.ndarray:
 
     metric = MultiScaleSSIMMetric(3, kernel_size=7, weights=(0.2, 0.4, 0.4))
     pairs = [
-        (a, b)
-        for a in range(len(cases))
-        for b in range(a)
-        if cases[a].subject != cases[b].subject or len({c.subject for c in cases}) < 3
-    ] or [(1, 0)]
+        (a, b) for a in range(len(cases)) for b in range(a) if cases[a].subject != cases[b].subject
+    ]
     chosen = key.numpy().permutation(len(pairs))[:PAIRS]
     values = []
     for a, b in (pairs[i] for i in chosen):
@@ -347,15 +348,18 @@ def _spectra(
         yield compare("spectrum", {"modality": name}, (real, made, worst), between(index), key)
 
 
-def _paired(pairs: Sequence[np.ndarray], modalities: Sequence[str]) -> Iterator[Record]:
+def _paired(
+    pairs: Sequence[tuple[str, np.ndarray]], modalities: Sequence[str], key: Key
+) -> Iterator[Record]:
     if not pairs:
         return
-    made, noisy, blurred = np.stack(pairs, 1)
+    who = [person for person, _ in pairs]
+    made, noisy, blurred = np.stack([values for _, values in pairs], 1)
     for index, name in enumerate(modalities):
         for at, metric in enumerate(("psnr_db", "ssim")):
-            values = made[:, at, index]
-            low, high = np.percentile(values, (2.5, 97.5))
+            found = over_people(made[:, at, index], who, key.fold("paired"))
             yield Record(
-                NAME, metric, {"modality": name}, float(values.mean()), float(low), float(high),
-                float(noisy[:, at, index].mean()), float(blurred[:, at, index].mean()), len(values),
+                NAME, metric, {"modality": name}, *found.figure,
+                float(noisy[:, at, index].mean()), float(blurred[:, at, index].mean()), len(who),
+                people=found.people,
             )  # fmt: skip

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from medsynth.evaluation import features
+from medsynth.evaluation.enough import MIN_COMPARED
 from medsynth.evaluation.fidelity import NAME, SPLITS, Measured
 from medsynth.evaluation.records import (
     BAD,
@@ -16,6 +17,7 @@ from medsynth.evaluation.records import (
     Verdict,
     listing,
     number,
+    plural,
 )
 
 LIMITS = (
@@ -26,41 +28,81 @@ LIMITS = (
 )
 
 
+METRICS = {
+    "frechet": "Fréchet distance (no unit; lower is nearer)",
+    "mmd": "squared MMD (no unit; lower is nearer)",
+    "mmd_p": "p of the two-sample test (low: told apart)",
+    "ms_ssim": "MS-SSIM between people (1: all alike)",
+    "structure_mean": "gap in brightness (share of the range; lower is nearer)",
+    "contrast": "gap in contrast (Michelson; lower is nearer)",
+    "spectrum": "gap in spectrum (log power; lower is nearer)",
+    "psnr_db": "PSNR (dB; higher is nearer)",
+    "ssim": "SSIM (higher is nearer)",
+}
+COMPARED = ("frechet", "structure_mean", "contrast", "spectrum")
+"""Figures that are drawn many times over, with floor and ceiling."""
+
+
 def section(measured: Measured) -> Section:
     """The section of the report."""
     records = measured.records
     main = [r for r in records if "degradation" not in r.where]
-    tables = [
-        listing("Beside the floor (real against real) and the ceiling (made worse on purpose)",
-                main, ("modality", "structure"), 3),
-        _degradations(records),
-    ]  # fmt: skip
     return Section(
         NAME,
         "Fidelity: do they look like real scans?",
-        (
-            f"{measured.cases} real cases of {measured.people} people and {measured.made} "
-            f"synthetic ones; scans {', '.join(measured.modalities)}.",
-            f"Features: {measured.backbone}; {features.SLICES} slices in each of three planes "
-            "(2.5-D), standardised by the real cases. "
-            f"Every figure is the mean over {SPLITS} random sets of real people, with the middle "
-            "95 % of them in brackets; figure, floor and ceiling see sets of the same size, and no "
-            "person, nor what descends from one, is on both sides. The ceiling is other real "
-            "people blurred by 2 voxels; for structures, with label maps of somebody else. "
-            "PSNR and SSIM compare a scan made from a real case's own labels with that case; "
-            "their floor is the real scan with 4 % noise, "
-            "their ceiling the real scan blurred. MS-SSIM is the mean over pairs of people: "
-            "diversity, low is not better than the real pairs' figure.",
-        ),
+        tuple(_method(measured, main)),
         records,
-        tuple(tables),
-        tuple(_verdicts(main)),
+        (
+            listing(
+                "Beside the floor (real against real) and the ceiling (made worse on purpose)",
+                main, ("modality", "structure"), 3, METRICS,
+            ),
+            _degradations(records),
+        ),
+        tuple(_verdicts(main, measured.real[1])),
         LIMITS,
+    )  # fmt: skip
+
+
+def _method(measured: Measured, main: Sequence[Record]) -> Iterator[str]:
+    """How it was measured; nothing of what was not."""
+    given = [r for r in main if r.value is not None]
+    metrics = {r.metric for r in given}
+    sides = [
+        f"{plural(cases, kind + ' case')} of {plural(people, 'person', 'people')}"
+        for kind, (cases, people) in (("real", measured.real), ("synthetic", measured.made))
+    ]
+    yield f"{' and '.join(sides)}; scans {', '.join(measured.modalities)}."
+    yield (
+        f"Features: {measured.backbone}; {features.SLICES} slices in each of three planes (2.5-D), "
+        "standardised by the real cases."
     )
+    if metrics & set(COMPARED):
+        yield (
+            f"Fréchet distance, brightness, contrast and spectrum are means over {SPLITS} random "
+            "sets of real people, with the middle 95 % of them in brackets; figure and floor see "
+            "sets of the same size, one scan a person, and no person, nor what descends from one, "
+            "is on both sides."
+        )
+    if any(r.ceiling is not None for r in given if r.metric in COMPARED):
+        yield (
+            "The ceiling, on sets of that size, too, is other real people blurred by 2 voxels; "
+            "for structures, with label maps of somebody else."
+        )
+    if "psnr_db" in metrics:
+        yield (
+            "PSNR and SSIM compare a scan made from a real case's own labels with that case; "
+            "their floor is the real scan with 4 % noise, their ceiling the real scan blurred."
+        )
+    if "ms_ssim" in metrics:
+        yield (
+            "MS-SSIM is the mean over pairs of people, with the middle 95 % of pairs in brackets: "
+            "diversity, low is not better than the real pairs' figure."
+        )
 
 
 def _degradations(records: Sequence[Record]) -> Table:
-    rows = [r for r in records if "degradation" in r.where]
+    rows = [r for r in records if "degradation" in r.where and r.value is not None]
     return Table(
         "Can the Fréchet distance tell? Real scans made worse step by step",
         ("degradation", "level", "Fréchet distance", "floor"),
@@ -71,26 +113,34 @@ def _degradations(records: Sequence[Record]) -> Table:
     )
 
 
-def _verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
+def _verdicts(records: Sequence[Record], people: int) -> Iterator[Verdict]:
+    judged = people >= MIN_COMPARED
+    if not judged:
+        yield Verdict(
+            UNKNOWN, f"Nothing is judged: needs {MIN_COMPARED} real people, and there are {people}."
+        )
     for metric, words in (
         ("frechet", "Fréchet distance over all scans"),
         ("structure_mean", "brightness of structures"),
         ("contrast", "contrast between structures"),
         ("spectrum", "sharpness and noise (spectrum)"),
     ):
-        own = [r for r in records if r.metric == metric and r.value is not None]
+        own = [r for r in records if r.metric == metric]
         if metric == "frechet":
             own = [r for r in own if r.where.get("modality") == "all"]
-        ways = [_way(r) for r in own]
-        known = [w for w in ways if w is not None]
+        known = [w for w in map(_way, own) if w is not None]
         if not known:
+            reason = next((r.where["refused"] for r in own if "refused" in r.where), None)
+            if reason or judged:
+                yield Verdict(UNKNOWN, f"{words}: {reason or 'no case has what is compared'}.")
             continue
         way = float(np.mean(known))
         grade = GOOD if way < 0.25 else (BAD if way > 0.75 else UNKNOWN)
         yield Verdict(
-            grade,
-            f"{words}: {way:.0%} of the way from real-against-real (0 %) to the bad example "
-            "(100 %)" + (f", mean of {len(known)} figures." if len(known) > 1 else "."),
+            grade if judged else UNKNOWN,
+            f"{words}: {100 * way:.0f} % of the way from real-against-real (0 %) to the bad "
+            f"example (100 %), {'mean of ' if len(known) > 1 else ''}"
+            f"{plural(len(known), 'figure')}.",
         )
     test = next((r for r in records if r.metric == "mmd_p"), None)
     if test is not None and test.value is not None:
@@ -98,8 +148,8 @@ def _verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
         yield Verdict(
             BAD if apart else UNKNOWN,
             f"A two-sample test (MMD over features) {'tells' if apart else 'does not tell'} "
-            f"synthetic from real scans: p {number(test.value, 3)}, n = {test.n}."
-            + ("" if apart else " With so many cases; more might."),
+            f"synthetic from real scans: p {number(test.value, 3)}, n = {test.n} people a side."
+            + ("" if apart else " With so many people; more might."),
         )
 
 

@@ -74,7 +74,7 @@ def guard(test: Sequence[Case], made: Cohort, *, by_name: bool = True) -> Guard:
         DataError: Nothing is left.
     """
     people = {case.subject for case in test} if by_name else set()
-    files = {sha for case in test for sha in _files(case)}
+    theirs = {sha for case in test for sha in files(case)}
     kept: list[Case] = []
     dropped: list[tuple[str, str]] = []
     unknown: list[str] = []
@@ -86,7 +86,7 @@ def guard(test: Sequence[Case], made: Cohort, *, by_name: bool = True) -> Guard:
         who = {case.subject, (story or {}).get("subject", case.subject)}
         if who & people:
             dropped.append((case.name, f"subject {', '.join(sorted(who & people))}"))
-        elif ancestors & files:
+        elif ancestors & theirs:
             dropped.append((case.name, "a label map of a test subject among its ancestors"))
         else:
             kept.append(case)
@@ -100,6 +100,7 @@ def guard(test: Sequence[Case], made: Cohort, *, by_name: bool = True) -> Guard:
     return Guard(tuple(kept), tuple(dropped), tuple(unknown))
 
 
-def _files(case: Case) -> set[str]:
+def files(case: Case) -> set[str]:
+    """SHA-256 of a case's label maps, and of all label maps that they were made from."""
     own = {digest(path) for path in (case.brain, case.label) if path and path.exists()}
     return own | set((of_case(case) or {}).get("ancestors", ()))

@@ -10,31 +10,25 @@ Source:
     al. (arXiv 1610.05820).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from medsynth.core.random import Key
 from medsynth.errors import DataError, GeometryError
 from medsynth.evaluation import heads
-from medsynth.evaluation.records import Record, refused
+from medsynth.evaluation.enough import MIN_ATTACKED, MIN_FOR_TPR
+from medsynth.evaluation.records import Record, counted, refused
 from medsynth.evaluation.statistics import (
     attack_auc,
-    mean_interval,
     member_control,
+    over_people,
     true_positives_at,
 )
 from medsynth.evaluation.traces import Trace
 
 NAME = "privacy"
-MIN_ATTACKED = 8
-"""Members and held-out people below which the area under an attack's curve says nothing."""
-
-MIN_FOR_TPR = 100
-"""Held-out people below which 1 % of false accusations cannot be measured."""
-
 DRAWS = 50
 SPACES = ("pixels", "features", "label maps")
 
@@ -45,14 +39,14 @@ class Audit:
 
     Args:
         records: The figures.
-        members, others, made: Cases.
+        members, others, made: Cases and people of each.
         modalities: Scans.
     """
 
     records: tuple[Record, ...]
-    members: int
-    others: int
-    made: int
+    members: tuple[int, int]
+    others: tuple[int, int]
+    made: tuple[int, int]
     modalities: tuple[str, ...]
 
 
@@ -90,8 +84,8 @@ def audit(
             records.append(refused(NAME, "nearest_neighbour", reason, space=name))
             continue
         near = _Distances(space, name, made, planted)
-        records += _nearness(near, made, key)
-        records += _copies(near, made)
+        records += _nearness(near, key)
+        records += _copies(near)
     real = [*members, *others]
     black_box = -space.between("pixels", real, made).min(1)
     replayed = np.maximum(black_box, -space.between("pixels", real, planted).min(1))
@@ -113,7 +107,12 @@ def audit(
         records.append(refused(NAME, "outside_brain", "needs tissue labels of all synthetic cases"))
     else:
         records.append(Record(NAME, "outside_brain", {}, max(beyond), floor=0.0, n=len(made)))
-    return Audit(tuple(records), count, len(others), len(made), tuple(modalities))
+    return Audit(tuple(records), _sizes(members), _sizes(others), _sizes(made), tuple(modalities))
+
+
+def _sizes(side: Sequence[Trace]) -> tuple[int, int]:
+    """Cases and people."""
+    return len(side), len({t.subject for t in side})
 
 
 def closest(
@@ -179,61 +178,105 @@ def _named_otherwise(a: Trace, b: Trace) -> float:
 
 
 class _Distances:
-    """Distances of one space that several figures need."""
+    """Distances of one space that several figures need, and who descends from whom."""
 
     def __init__(
         self, space: _Spaces, name: str, made: Sequence[Trace], planted: Sequence[Trace]
     ) -> None:
         self.name, self.space, self.planted = name, space, planted
+        self.people = [t.subject for t in made]
         self.to_members = space.between(name, made, space.members)
         self.to_others = space.between(name, made, space.others)
         self.of_planted = space.between(name, planted, space.members).min(1)
+        self.from_members, self.from_others = (
+            np.array([[t.descends_from(real) for real in side] for t in made]).reshape(
+                len(made), len(side)
+            )
+            for side in (space.members, space.others)
+        )
 
 
-def _nearness(near: _Distances, made: Sequence[Trace], key: Key) -> Iterator[Record]:
-    """Nearest member against nearest held-out person, sets of one size."""
-    members, others = len(near.space.members), len(near.space.others)
-    size, where = min(members, others), {"space": near.name}
-    if size < 2:
-        yield refused(NAME, "nearest_neighbour", "needs 2 members and 2 held-out", **where)
+def _nearness(near: _Distances, key: Key) -> Iterator[Record]:
+    """Nearest member against nearest held-out person, sets of one size.
+
+    Nobody is compared with a case whose label map he was made from: that is near by design.
+    """
+    where, scans = {"space": near.name}, len(near.people)
+    sides = [len({t.subject for t in s}) for s in (near.space.members, near.space.others)]
+    if min(sides) < MIN_ATTACKED:
+        reason = f"needs {MIN_ATTACKED} training and {MIN_ATTACKED} held-out people"
+        yield refused(NAME, "nearest_neighbour", reason, **where)
         return
     rng, one, two = key.fold("nearest", near.name).numpy(), [], []
+    size = int(min((~near.from_members).sum(1).min(), (~near.from_others).sum(1).min()))
     for _ in range(DRAWS):
-        one.append(near.to_members[:, rng.permutation(members)[:size]].min(1))
-        two.append(near.to_others[:, rng.permutation(others)[:size]].min(1))
+        one.append(_nearest(near.to_members, near.from_members, size, rng))
+        two.append(_nearest(near.to_others, near.from_others, size, rng))
+    found = over_people(np.mean(one, 0), near.people, key)
     yield Record(
-        NAME, "nearest_neighbour", where, *mean_interval(np.mean(one, 0), key),
-        floor=float(np.mean(two)), ceiling=float(near.of_planted.mean()), n=len(made),
+        NAME, "nearest_neighbour", where, *found.figure, float(np.mean(two)),
+        float(near.of_planted.mean()), scans, people=found.people,
     )  # fmt: skip
     closer = np.mean([a < b for a, b in zip(one, two, strict=True)], 0)
+    found = over_people(closer, near.people, key)
     yield Record(
-        NAME, "nearer_to_members", where, *mean_interval(closer, key),
-        floor=0.5, ceiling=1.0, n=len(made),
-    )  # fmt: skip
-
-
-def _copies(near: _Distances, made: Sequence[Trace]) -> Iterator[Record]:
-    """Copies among the synthetic cases, among planted copies, and among held-out people."""
-    space, limit = near.space, near.space.threshold(near.name)
-    nearest = near.to_members.argmin(1)
-    flagged = near.to_members.min(1) < limit
-    declared = np.array(
-        [
-            bool({space.members[j].name, space.members[j].subject} & t.relatives)
-            for t, j in zip(made, nearest, strict=True)
-        ]
+        NAME, "nearer_to_members", where, *found.figure, 0.5, 1.0, scans, people=found.people
     )
-    found = near.of_planted < limit
-    where = {"space": near.name}
-    common: dict[str, Any] = {"n": len(made), "floor": 0.0}
-    yield Record(NAME, "copies", where, float((flagged & ~declared).sum()), **common)
-    yield Record(NAME, "copies_of_parent", where, float((flagged & declared).sum()), **common)
-    yield Record(NAME, "planted_found", where, float(found.mean()), ceiling=1.0, n=len(found))
+
+
+def _nearest(
+    distances: np.ndarray, related: np.ndarray, size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Distance to the nearest of `size` unrelated cases, drawn at random, `(N,)`."""
+    order = rng.permutation(distances.shape[1])
+    may = ~related[:, order]
+    drawn = may & (may.cumsum(1) <= size)
+    return np.where(drawn, distances[:, order], np.inf).min(1)
+
+
+def _copies(near: _Distances) -> Iterator[Record]:
+    """Copies among the synthetic cases, among planted copies, and among held-out people."""
+    space, limit, where = near.space, near.space.threshold(near.name), {"space": near.name}
+    strange = np.where(near.from_members, np.inf, near.to_members).min(1)
+    every = np.ones(len(strange), bool)
+    yield from _hits("copies", where, strange < limit, every, near.people)
+    for title, distances, related in (
+        ("training people", near.to_members, near.from_members),
+        ("held-out people", near.to_others, near.from_others),
+    ):
+        own, told = np.where(related, distances, np.inf), where | {"made from": title}
+        hit, among = np.any(own < limit, 1), np.any(related, 1)
+        yield from _hits("copies_of_parent", told, hit, among, near.people)
+    found, planted = int((near.of_planted < limit).sum()), len(near.planted)
+    yield counted(NAME, "planted_found", where, found, planted, ceiling=planted)
     if space.others:
         wrong = space.between(near.name, space.others, space.members).min(1) < limit
-        yield Record(
-            NAME, "held_out_accused", where, float(wrong.sum()), floor=0.0, n=len(space.others)
+        count, people = len(wrong), len({t.subject for t in space.others})
+        yield counted(
+            NAME, "held_out_accused", where, int(wrong.sum()), count, floor=0, people=people
         )
+
+
+def _hits(
+    metric: str,
+    where: Mapping[str, str],
+    hit: np.ndarray,
+    among: np.ndarray,
+    people: Sequence[str],
+) -> Iterator[Record]:
+    """How many scans are hit among some, and, since scans of one person are not independent, how
+    many people have one that is; the exact interval is over people."""
+    who = {p for p, of in zip(people, among, strict=True) if of}
+    if not who:
+        yield refused(NAME, metric, "no synthetic case says that it was made from them", **where)
+        return
+    caught = {p for p, is_hit in zip(people, hit & among, strict=True) if is_hit}
+    count, scans = int((hit & among).sum()), int(among.sum())
+    if len(who) == scans:
+        yield counted(NAME, metric, where, count, scans, floor=0, people=scans)
+        return
+    yield Record(NAME, metric, where, count, floor=0, n=scans, people=len(who))
+    yield counted(NAME, f"{metric}_people", where, len(caught), len(who), floor=0, people=len(who))
 
 
 def _refuse_other_voxels(everybody: Sequence[Trace]) -> None:

@@ -1,6 +1,6 @@
 """The section on privacy, in words; measures nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from medsynth.evaluation import heads
 from medsynth.evaluation.privacy import NAME, SPACES, Audit
@@ -14,6 +14,8 @@ from medsynth.evaluation.records import (
     Verdict,
     listing,
     number,
+    plural,
+    share,
 )
 from medsynth.evaluation.statistics import Estimate
 
@@ -32,8 +34,8 @@ def section(audit: Audit) -> Section:
         NAME,
         "Privacy: what do they give away?",
         (
-            f"{audit.members} training cases (members), {audit.others} of people that the "
-            f"generator has not seen, {audit.made} synthetic; scans {', '.join(audit.modalities)}.",
+            f"{_of(audit.members)} trained on (members), {_of(audit.others)} that the generator "
+            f"has not seen, {_of(audit.made)} synthetic; scans {', '.join(audit.modalities)}.",
             "Pixels: the brain's box at "
             f"{' × '.join(map(str, heads.ALIGNED))} voxels, each scan standardised; distance "
             "√(2 − 2 × correlation), the smaller of the scan and its mirror image. Features: "
@@ -41,7 +43,13 @@ def section(audit: Audit) -> Section:
             "named differently.",
             "A copy is nearer to a training case than half the smallest distance between two "
             "different real people. Planted copies are training scans of another brightness, with "
-            "2 % noise, half of them mirrored. Features do not find copies that were resampled.",
+            "2 % noise, half of them mirrored. No synthetic case is compared with the person whose "
+            "label map it was made from, but under *copies of parent*, which looks at nothing "
+            "else, for held-out people, too.",
+            "In brackets: 95 % intervals; of counts exact (Clopper–Pearson), of means a bootstrap. "
+            "Scans of one person are not independent: both are over people. A *nearer to members* "
+            "below one half does not mean that members are safe: it means that the held-out people "
+            "happen to lie nearer, and would do so without any generator.",
         ),
         audit.records,
         _tables(audit.records),
@@ -50,50 +58,54 @@ def section(audit: Audit) -> Section:
     )
 
 
+def _of(side: tuple[int, int]) -> str:
+    cases, people = side
+    return f"{plural(cases, 'case')} of {plural(people, 'person', 'people')}"
+
+
+METRICS = {
+    "nearest_neighbour": "distance to the nearest member (higher is farther)",
+    "nearer_to_members": "share nearer to a member than to a held-out case",
+    "copies": "copies of a member that is not the parent",
+    "copies_people": "… people with such a copy",
+    "copies_of_parent": "as near to the parent as a copy",
+    "copies_of_parent_people": "… people with such a scan",
+    "planted_found": "planted copies found",
+    "held_out_accused": "held-out cases called copies",
+    "membership_auc": "area under the attack's curve (0.5 is chance)",
+    "membership_tpr_at_1_fpr": "members found at 1 % false accusations",
+}
+
+
 def _tables(records: Sequence[Record]) -> tuple[Table, ...]:
     near = [r for r in records if "space" in r.where]
     attacks = [r for r in records if "attack" in r.where]
     return (
-        listing("Distances and copies", near, ("space",), 3),
-        listing("Membership inference", attacks, ("attack", "control")),
+        listing("Distances and copies", near, ("space", "made from"), 3, METRICS),
+        listing("Membership inference", attacks, ("attack", "control"), 2, METRICS),
     )
 
 
 def _verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
-    def value(metric: str, space: str) -> float | None:
-        own = [r for r in records if r.metric == metric and r.where.get("space") == space]
-        return own[0].value if own else None
-
     for space in SPACES:
-        found, copies = value("planted_found", space), value("copies", space)
-        if found is None or copies is None:
+        own = [r for r in records if r.where.get("space") == space]
+        by = {(r.metric, r.where.get("made from", "")): r for r in own if r.value is not None}
+        if ("planted_found", "") not in by or ("copies", "") not in by:
+            reason = next((r.where["refused"] for r in own if "refused" in r.where), "no figures")
+            yield Verdict(UNKNOWN, f"{space}: nothing can be said; {reason}.")
             continue
-        accused = value("held_out_accused", space) or 0.0
-        if found < 1 or accused:
-            yield Verdict(
-                UNKNOWN,
-                f"{space}: the audit finds {found:.0%} of planted copies and accuses "
-                f"{accused:.0f} held-out people: it cannot be relied on here.",
-            )
-        elif copies:
-            yield Verdict(
-                BAD,
-                f"{space}: {copies:.0f} synthetic cases are copies of training cases that they do "
-                "not name as their parent.",
-            )
-        else:
-            yield Verdict(
-                UNKNOWN,
-                f"{space}: no undeclared copy; the audit found all planted ones and accused "
-                "nobody who was held out. That is no proof of privacy.",
-            )
-        parents = value("copies_of_parent", space) or 0.0
-        if parents:
-            yield Verdict(
-                BAD,
-                f"{space}: {parents:.0f} synthetic cases are as near to the training case that "
-                "they were made from as a copy: they carry that person's anatomy.",
-            )
+        yield _copy_verdict(space, by)
+        for whom in ("training people", "held-out people"):
+            found = by.get(("copies_of_parent", whom))
+            if found is not None and found.value:
+                one = found.value == 1
+                yield Verdict(
+                    BAD,
+                    f"{space}: {_scans(found, by.get(('copies_of_parent_people', whom)))} made "
+                    f"from {whom} {'is' if one else 'are'} as near to the parent as a copy: "
+                    f"{'it carries' if one else 'they carry'} that person's anatomy"
+                    + (", and publish it though no generator saw it." if "held" in whom else "."),
+                )
     yield from _attack_verdicts(records)
     face = next(r for r in records if r.metric == "outside_brain")
     if face.value is None:
@@ -103,6 +115,40 @@ def _verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
     else:
         text = f"Voxels outside of the brain reach {number(face.value)} of the range: a face?"
         yield Verdict(BAD, text)
+
+
+def _copy_verdict(space: str, by: Mapping[tuple[str, str], Record]) -> Verdict:
+    copies, planted = by["copies", ""], by["planted_found", ""]
+    accused = by.get(("held_out_accused", ""))
+    controls = f"{share(planted)} planted copies" + (
+        f" and accuses {share(accused)} held-out cases" if accused else ""
+    )
+    if (planted.value or 0) < (planted.n or 0) or (accused is not None and accused.value):
+        return Verdict(
+            UNKNOWN,
+            f"{space}: the audit finds {controls}: it cannot be relied on here. Planted copies "
+            "differ in brightness and noise from the scan that they copy, and half are mirrored.",
+        )
+    scans = _scans(copies, by.get(("copies_people", "")))
+    if copies.value:
+        one = copies.value == 1
+        return Verdict(
+            BAD,
+            f"{space}: {scans} {'is a copy' if one else 'are copies'} of training cases that "
+            f"{'it does' if one else 'they do'} not name as a parent. The audit finds {controls}.",
+        )
+    return Verdict(
+        UNKNOWN,
+        f"{space}: no undeclared copy, {scans}. The audit finds {controls}. That is no proof of "
+        "privacy.",
+    )
+
+
+def _scans(record: Record, people: Record | None) -> str:
+    """`11 of 16 synthetic cases (4 of 4 people [40 %, 100 %])`."""
+    if people is None:
+        return f"{share(record)} synthetic cases"
+    return f"{record.value} of {record.n} synthetic cases ({share(people)} people)"
 
 
 def _attack_verdicts(records: Sequence[Record]) -> Iterator[Verdict]:

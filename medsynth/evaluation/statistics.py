@@ -11,10 +11,9 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from medsynth.core.random import Key
+from medsynth.evaluation.enough import MIN_PEOPLE
 
 DRAWS = 2000
-MIN_PAIRS = 6
-"""A signed-rank test of fewer pairs cannot reach p < 0.05, whatever the data."""
 
 
 class Estimate(NamedTuple):
@@ -41,14 +40,41 @@ def mean_interval(values: np.ndarray, key: Key) -> Estimate:
     return Estimate(float(values.mean()), float(low), float(high))
 
 
-def paired_p(values: np.ndarray, reference: np.ndarray) -> float | None:
-    """Two-sided Wilcoxon signed-rank test of paired cases; None below six pairs.
+class OverPeople(NamedTuple):
+    """A mean over people with its 95 % interval; no interval below `enough.MIN_PEOPLE` people."""
+
+    figure: tuple[float, float | None, float | None]
+    people: int
+
+
+def over_people(values: np.ndarray, people: Sequence[str], key: Key) -> OverPeople:
+    """Mean over people, with a bootstrap interval that draws people.
+
+    Several cases of one person (time-points, edits of one label map) are not independent: they
+    are averaged first, and whoever is drawn comes with all of them.
 
     Args:
-        values, reference: `(N,)`, the same cases in the same order.
+        values: `(N,)`, one number a case.
+        people: Whose case each is.
+        key: Which bootstrap draws.
+    """
+    values = np.asarray(values, float)
+    names, index = np.unique(np.asarray(people), return_inverse=True)
+    means = np.bincount(index, values) / np.bincount(index)
+    found = mean_interval(means, key)
+    if len(names) < MIN_PEOPLE:
+        return OverPeople((found.value, None, None), len(names))
+    return OverPeople((found.value, found.low, found.high), len(names))
+
+
+def paired_p(values: np.ndarray, reference: np.ndarray) -> float | None:
+    """Two-sided Wilcoxon signed-rank test of paired people; None below six pairs.
+
+    Args:
+        values, reference: `(N,)`, the same people in the same order.
     """
     gap = np.asarray(values, float) - np.asarray(reference, float)
-    if len(gap) < MIN_PAIRS:
+    if len(gap) < MIN_PEOPLE:
         return None
     return float(stats.wilcoxon(gap).pvalue) if gap.any() else 1.0
 

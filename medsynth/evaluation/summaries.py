@@ -103,10 +103,11 @@ def synthetic(
     key: Key,
     shown: Shown[Any],
     extract: features.Extract | None,
-) -> tuple[list[Summary], list[np.ndarray]]:
+) -> tuple[list[Summary], list[tuple[str, np.ndarray]]]:
     """Summaries of synthetic cases; PSNR and SSIM of those made from a real case's own labels.
 
-    The pairs are `(3, 2, C)`: synthetic, real with a little noise, real blurred; PSNR and SSIM.
+    The pairs are a person and `(3, 2, C)`: synthetic, real with a little noise, real blurred;
+    PSNR and SSIM.
     """
     made, paired = [], []
     first = heads.read(real.cases[0], real, modalities)
@@ -119,7 +120,8 @@ def synthetic(
             if twin.scans.data.shape == head.scans.data.shape:
                 noisy = heads.noisy(twin, LITTLE_NOISE, key.fold(head.case.name))
                 blurred = heads.blurred(twin, heads.BLUR[-1])
-                paired.append(np.stack([similarity(x, twin) for x in (head, noisy, blurred)]))
+                sides = [similarity(x, twin) for x in (head, noisy, blurred)]
+                paired.append((head.case.subject, np.stack(sides)))
     return made, paired
 
 

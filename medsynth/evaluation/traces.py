@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from medsynth.core.cohort import Cohort
 from medsynth.core.random import Key
-from medsynth.evaluation import features, heads
+from medsynth.evaluation import features, heads, origin
 from medsynth.evaluation.heads import Head
 from medsynth.evaluation.summaries import Shown
 from medsynth.imaging.intensity import normalise
@@ -35,6 +35,7 @@ class Trace:
         scheme: What the integers of `labels` mean.
         spacing_mm: Of the scans.
         scores: Attack → score.
+        files: SHA-256 of the case's own label maps and of those that they were made from.
     """
 
     name: str
@@ -47,6 +48,12 @@ class Trace:
     scores: Mapping[str, float]
     scheme: str = ""
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    files: frozenset[str] = frozenset()
+
+    def descends_from(self, real: "Trace") -> bool:
+        """Whether this case was made from that one's label map, as names or digests say."""
+        named = {real.name, real.subject} & self.relatives
+        return bool(named) or bool(self.files & real.files)
 
 
 def trace(head: Head, attack: Attack | None = None) -> Trace:
@@ -68,6 +75,7 @@ def trace(head: Head, attack: Attack | None = None) -> Trace:
         attack(head) if attack else {},
         "" if head.labels is None else head.labels.scheme.name,
         head.scans.spacing_mm,
+        frozenset(origin.files(head.case)),
     )
 
 

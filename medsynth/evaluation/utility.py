@@ -22,7 +22,8 @@ from medsynth.core.random import Key
 from medsynth.evaluation import scores, segmentors
 from medsynth.evaluation.records import Record, refused
 from medsynth.evaluation.segmentors import Recipe
-from medsynth.evaluation.statistics import MIN_PAIRS, mean_interval, paired_p
+from medsynth.evaluation.enough import MIN_PEOPLE as MIN_PAIRS
+from medsynth.evaluation.statistics import mean_interval, paired_p
 from medsynth.imaging.examples import Example
 from medsynth.io.sidecar import read_json, write_json
 

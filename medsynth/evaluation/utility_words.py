@@ -18,7 +18,7 @@ from medsynth.evaluation.records import (
     number,
 )
 from medsynth.evaluation.segmentors import Recipe
-from medsynth.evaluation.statistics import MIN_PAIRS
+from medsynth.evaluation.enough import MIN_PEOPLE as MIN_PAIRS
 from medsynth.evaluation.utility import FEW, MIN_SEEDS, NAME, TRAININGS, Axes
 
 LIMITS = (

@@ -35,7 +35,9 @@ def read_json(path: Path) -> dict[str, Any]:
         found = f"text that is none, at line {error.lineno}, column {error.colno}"
         raise DataError("JSON", found, path, "Is it the right file?") from error
     except UnicodeDecodeError as error:
-        raise DataError("JSON", "bytes that are no utf-8 text", path, "Is it the right file?") from error
+        raise DataError(
+            "JSON", "bytes that are no utf-8 text", path, "Is it the right file?"
+        ) from error
     if not isinstance(data, dict):
         raise DataError("a JSON object", type(data).__name__, path)
     return data
