@@ -4,6 +4,7 @@ from pathlib import Path
 
 import matplotlib.image
 import numpy as np
+import pytest
 
 from medsynth import show
 from medsynth.core.labels import BRAIN
@@ -71,3 +72,44 @@ def test_odd_input_is_shown_all_the_same(tmp_path: Path) -> None:
                                     show.montage([("thin", thin)]),
                                     show.montage([("empty", empty)])]):  # fmt: skip
         assert _pixels(figure, tmp_path / f"{index}.png").size
+
+
+def test_the_legend_names_what_is_there(tmp_path: Path) -> None:
+    """And a phantom is a target of training, whatever it is, not a real scan."""
+    scans, labels = _case()
+    figure = show.previews(labels, scans, scans)
+    told = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert [text.split()[0] for text in told] == ["ET"]
+    titles = [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()]
+    assert titles == ["target", "generated"]
+    healthy = labels.with_data(np.minimum(labels.data, BRAIN.value("WM")))
+    assert not show.previews(healthy, scans, scans).legends
+
+
+def test_figures_without_interval_are_points(tmp_path: Path) -> None:
+    figure = show.intervals([("a", (0.5, None, None)), ("b", (0.5, 0.4, 0.6))], "Dice")
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [1, 2, 1]
+    line = show.curves({"a": [(0.5, (0.1, None, None)), (1, (0.2, 0.1, 0.3))]}, "x", "y")
+    assert list(line.axes[0].lines[0].get_ydata()) == [0.1, 0.2]
+
+
+def test_neighbours_are_shown_at_one_height() -> None:
+    """The tumour of the first lies high in the brain, that of the second low."""
+    scans, labels = _case()
+    raised = labels.with_data(np.roll(labels.data, 8, 2))
+    low = labels.with_data(
+        np.where(labels.data == BRAIN.value("ET"), BRAIN.value("WM"), labels.data)
+    )
+    data = low.data.copy()
+    data[26:32, 16:24, 6:9] = BRAIN.value("ET")
+    low = labels.with_data(data)
+    at = show.height(raised)
+    assert show.height(low) < 0.15 < 0.4 < at
+    assert show._at_height(raised, at) == show._slice(raised, 2)
+    box = show.bounding_box(low.data > 0)[2]
+    assert show._at_height(low, at) - box.start == pytest.approx(
+        show._slice(raised, 2) - show.bounding_box(raised.data > 0)[2].start, abs=1
+    )
+    figure = show.figure_rows([show.Row("a", scans, raised), show.Row("b", scans, low, at)])
+    assert not figure.axes[3].collections  # the second one's tumour is elsewhere
+    assert show.figure_rows([show.Row("b", scans, low)]).axes[1].collections

@@ -75,6 +75,9 @@ def measure(table: "Utility", out: Path) -> tuple["Section", list["Picture"]]:
         table.workers,
     )
     todo = measured.cells(axes, len(folds))
+    there = sum(measured.is_done(cell, folds[cell.fold], recipe, out) for cell in todo)
+    if there:
+        console.say(f"{there} of {len(todo)} cells already there, in {out / 'cells'}")
     work = (measured.run(cell, folds[cell.fold], recipe, out) for cell in todo)
     results = list(console.progress(work, len(todo), "utility", "cell"))
     records = list(measured.figures(results, axes, recipe, Key(table.seed, ("utility",))))
@@ -166,6 +169,7 @@ def _folds(cases: Sequence[Cases], table: "Utility", out: Path) -> tuple[list[An
                 raise DataError(f"{name} cases that can be used", "none", table.real, todo)
         folds.append(measured.Fold(*(tuple(part) for part in parts)))
     used = {e.name for fold in folds for e in fold.synthetic}
+    tuned = measured.FINE_TUNED in table.training
     sizes = Sizes(
         real=len({e.name for fold in folds for e in fold.real}),
         test=len({e.name for fold in folds for e in fold.test}),
@@ -174,6 +178,7 @@ def _folds(cases: Sequence[Cases], table: "Utility", out: Path) -> tuple[list[An
         dropped=len({name for fold in cases for name, _ in fold.dropped} - used),
         unknown=len({name for fold in cases for name in fold.unknown} & used),
         folds=len(folds),
+        tuned=tuple(measured.seen_in_tuning(len(f.real)) for f in folds if tuned),
         checked=not used or all(fold.checked for fold in cases),
     )
     return folds, sizes
@@ -252,28 +257,32 @@ def _pictures(section: "Section", out: Path) -> list["Picture"]:
     own = [
         r
         for r in section.records
-        if r.metric == "dice" and (r.where["share"], r.where["ratio"]) == ("1", "1")
+        if r.metric == "dice_present" and (r.where["share"], r.where["ratio"]) == ("1", "1")
     ]
     pictures = []
     for region in ("WT", "TC", "ET"):
+        here = [r for r in own if r.where["region"] == region and r.value is not None]
+        if not here:
+            continue
         rows = [
             (
                 f"{r.where['segmentor']}, {r.where['augmentation']} augmentation: "
                 f"{r.where['training']}",
                 (r.value, r.low, r.high),
             )
-            for r in own
-            if r.where["region"] == region
+            for r in here
         ]
+        title = f"Dice, {region}, n = {here[0].n} test people with it"
         file = f"utility-{region}.png"
-        show.save(show.intervals(rows, f"Dice, {region}"), out / "pictures" / file)
-        pictures.append(report.Picture(file, f"Dice, {region}: mean and 95 % interval over cases"))
+        show.save(show.intervals(rows, title), out / "pictures" / file)
+        caption = f"{title}: mean, and 95 % interval over people where there are enough"
+        pictures.append(report.Picture(file, caption))
     for axis, words in (("share", "share of the real cases"), ("ratio", "synthetic per real case")):
         lines = _lines(section, axis)
         if lines:
             file = f"utility-{axis}.png"
             show.save(show.curves(lines, words, "Dice, WT"), out / "pictures" / file)
-            caption = f"Learning curve over the {words}: mean and 95 % interval over cases"
+            caption = f"Learning curve over the {words}: mean, and 95 % interval over people"
             pictures.append(report.Picture(file, caption))
     return pictures
 
@@ -326,8 +335,17 @@ def add(verbs: Any) -> None:
         epilog="Example: medsynth evaluate utility configs/evaluate/utility.yaml "
         "--set real=real/cohort.json -o report",
     )
-    p.add_argument("config", type=Path, metavar="CONFIG")
-    p.add_argument("-o", "--out", type=Path, required=True, metavar="REPORT")
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    p.add_argument(
+        "config", type=Path, metavar="CONFIG",
+        help="YAML of kind: utility; configs/evaluate/utility.yaml explains every key",
+    )  # fmt: skip
+    p.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="REPORT",
+        help="folder of the report; finished cells in it are kept, and so are other measurements",
+    )  # fmt: skip
+    p.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="override a key of CONFIG, e.g. --set seeds=1 --set real=real/cohort.json",
+    )  # fmt: skip
     p.add_argument("--json", action="store_true", help="print the records as JSON")
     p.set_defaults(make=lambda a: EvaluateUtility(a.config, a.out, tuple(a.set), a.json))

@@ -20,10 +20,10 @@ from medsynth.config import COLUMNS
 from medsynth.core.labels import BRATS2023
 from medsynth.core.random import Key
 from medsynth.evaluation import scores, segmentors
+from medsynth.evaluation.enough import MIN_PEOPLE
 from medsynth.evaluation.records import Record, refused
 from medsynth.evaluation.segmentors import Recipe
-from medsynth.evaluation.enough import MIN_PEOPLE as MIN_PAIRS
-from medsynth.evaluation.statistics import mean_interval, paired_p
+from medsynth.evaluation.statistics import over_people, paired_p
 from medsynth.imaging.examples import Example
 from medsynth.io.sidecar import read_json, write_json
 
@@ -37,7 +37,6 @@ FEW = 0.1
 LAST = 1 / 3
 """Share of the steps that fine-tuning takes."""
 
-MIN_SEEDS = 3
 METRICS = ("dice", "hd95", "lesion_dice", "lesion_hd95")
 
 
@@ -127,6 +126,11 @@ def courses(cell: Cell, fold: Fold, steps: int) -> list[tuple[list[Example], int
     return [(segmentors.mixed([(real, part), (other, 1 - part)]), steps)]
 
 
+def seen_in_tuning(cases: int) -> int:
+    """How many of so many real cases the fine-tuned column sees."""
+    return max(ceil(FEW * cases), 1)
+
+
 def _some(cases: Sequence[Example], share: float, cell: Cell) -> Sequence[Example]:
     if share >= 1:
         return cases
@@ -149,6 +153,21 @@ def result_file(folder: Path, cell: Cell, fold: Fold, recipe: Recipe) -> Path:
     )
 
 
+def _recipe(cell: Cell, recipe: Recipe) -> Recipe:
+    """The recipe of one cell."""
+    return replace(
+        recipe,
+        kind=cell.segmentor,
+        augmented=cell.augmented,
+        seed=Key(recipe.seed, ("utility", cell.seed)).integer() % 2**31,
+    )
+
+
+def is_done(cell: Cell, fold: Fold, recipe: Recipe, folder: Path) -> bool:
+    """Whether a cell's scores stand in the report."""
+    return result_file(folder, cell, fold, _recipe(cell, recipe)).exists()
+
+
 def run(cell: Cell, fold: Fold, recipe: Recipe, folder: Path) -> dict[str, Any]:
     """Train and test one cell, unless that was done before.
 
@@ -161,12 +180,7 @@ def run(cell: Cell, fold: Fold, recipe: Recipe, folder: Path) -> dict[str, Any]:
     Returns:
         The cell and its scores: per case and region, all of `METRICS`.
     """
-    recipe = replace(
-        recipe,
-        kind=cell.segmentor,
-        augmented=cell.augmented,
-        seed=Key(recipe.seed, ("utility", cell.seed)).integer() % 2**31,
-    )
+    recipe = _recipe(cell, recipe)
     path = result_file(folder, cell, fold, recipe)
     if path.exists():
         return read_json(path)
@@ -224,22 +238,31 @@ def figures(
         base = groups.get((REAL, *group[1:4], "1"))
         for region, metric in product(scores.REGIONS, METRICS):
             told = where | {"region": region}
-            values, present = _by_case(members, region, metric)
+            values = _by_person(members, region, metric)
             if not values:
                 continue
             common: dict[str, Any] = {"seeds": axes.seeds, "steps": recipe.steps}
-            numbers = np.array(list(values.values()))
-            yield Record(NAME, metric, told, *mean_interval(numbers, key), n=len(numbers), **common)
+            numbers, who = np.array(list(values.values())), list(values)
+            nothing = _by_person(members, region, "absent").values()
+            floor = float(np.mean(list(nothing))) if "dice" in metric else None
+            found = over_people(numbers, who, key)
+            yield Record(
+                NAME, metric, told, *found.figure, floor, n=len(who), people=len(who), **common
+            )
             sd = float(numbers.std(ddof=1)) if len(numbers) > 1 else None
             yield Record(NAME, f"{metric}_sd", told, sd, n=len(numbers), **common)
             if metric == "dice":
-                some = np.array([v for case, v in values.items() if present[case]])
-                if len(some):
+                some = _by_person(members, region, metric, present=True)
+                if some:
+                    found = over_people(np.array(list(some.values())), list(some), key)
                     yield Record(
-                        NAME, "dice_present", told, *mean_interval(some, key), n=len(some), **common
-                    )
+                        NAME, "dice_present", told, *found.figure, 0.0, n=len(some),
+                        people=len(some), **common,
+                    )  # fmt: skip
+                else:
+                    yield refused(NAME, "dice_present", "no test case has it", **told)
             if base is not None and group[0] != REAL:
-                yield from _against(values, _by_case(base, region, metric)[0], metric, told, common)
+                yield from _against(values, _by_person(base, region, metric), metric, told, common)
 
 
 def _against(
@@ -249,16 +272,19 @@ def _against(
     where: Mapping[str, str],
     common: Mapping[str, Any],
 ) -> Iterator[Record]:
-    """Difference to the same segmentor trained on real cases, paired by case."""
-    shared = [case for case in values if case in base]
+    """Difference to the same segmentor trained on real cases, paired by person."""
+    shared = [who for who in values if who in base]
     if not shared:
         return
-    one, two = (np.array([side[case] for case in shared]) for side in (values, base))
-    gap = mean_interval(one - two, Key(0, ("difference",)))
-    yield Record(NAME, f"{metric}_difference", where, *gap, floor=0.0, n=len(shared), **common)
+    one, two = (np.array([side[who] for who in shared]) for side in (values, base))
+    gap = over_people(one - two, shared, Key(0, ("difference",)))
+    yield Record(
+        NAME, f"{metric}_difference", where, *gap.figure, 0.0, n=len(shared), people=len(shared),
+        **common,
+    )  # fmt: skip
     p = paired_p(one, two)
     if p is None:
-        reason = f"needs {MIN_PAIRS} test cases"
+        reason = f"needs {MIN_PEOPLE} test people"
         yield refused(NAME, f"{metric}_p", reason, **where)
     else:
         yield Record(NAME, f"{metric}_p", where, p, n=len(shared), **common)
@@ -274,16 +300,20 @@ def _group(cell: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _by_case(
-    members: Sequence[Mapping[str, Any]], region: str, metric: str
-) -> tuple[dict[str, float], dict[str, bool]]:
-    """Mean over seeds and time-points for each test person, and whether they have the region."""
+def _by_person(
+    members: Sequence[Mapping[str, Any]], region: str, metric: str, *, present: bool = False
+) -> dict[str, float]:
+    """Mean over seeds and time-points for each test person.
+
+    Args:
+        members: Results of the cells of one group.
+        region: Which.
+        metric: A score; `absent` is the Dice of a segmentor that predicts nothing.
+        present: Only of cases that have the region.
+    """
     found: dict[str, list[float]] = {}
-    present: dict[str, bool] = {}
-    for member in members:
-        for row in member["scores"]:
-            if row["region"] == region:
-                who = row.get("subject", row["case"])
-                found.setdefault(who, []).append(row[metric])
-                present[who] = present.get(who, False) or row["present"]
-    return {case: float(np.mean(v)) for case, v in sorted(found.items())}, present
+    for row in (row for member in members for row in member["scores"]):
+        if row["region"] == region and (row["present"] or not present):
+            value = float(not row["present"]) if metric == "absent" else row[metric]
+            found.setdefault(row.get("subject", row["case"]), []).append(value)
+    return {who: float(np.mean(v)) for who, v in sorted(found.items())}

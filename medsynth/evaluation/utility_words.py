@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medsynth.evaluation import scores
+from medsynth.evaluation.enough import MIN_PEOPLE, MIN_SEEDS
 from medsynth.evaluation.records import (
     BAD,
     GOOD,
@@ -16,17 +17,19 @@ from medsynth.evaluation.records import (
     Verdict,
     interval,
     number,
+    plural,
 )
 from medsynth.evaluation.segmentors import Recipe
-from medsynth.evaluation.enough import MIN_PEOPLE as MIN_PAIRS
-from medsynth.evaluation.utility import FEW, MIN_SEEDS, NAME, TRAININGS, Axes
+from medsynth.evaluation.utility import FEW, FINE_TUNED, NAME, REAL, TRAININGS, Axes
 
 LIMITS = (
     "Differences smaller than their interval are noise. Folds and seeds decide, not one run.",
     "Few steps on few cases say which data help early; they do not say what a week of training "
     "on a thousand cases would do.",
-    "Regions that a test case does not have score 1 when none is predicted and 0 otherwise, as in "
-    "BraTS: look at `dice_present` beside `dice` for enhancing tumour.",
+    "A region that a test case does not have scores 1 when none is predicted and 0 otherwise, as "
+    "in BraTS: the floor, a segmentor that predicts nothing, can be high. *Where present* is over "
+    "the cases that have the region.",
+    "There is no ceiling: nobody knows the best that could be reached. Compare with *real*.",
 )
 
 
@@ -39,6 +42,7 @@ class Sizes:
         dropped: Synthetic cases that no fold could use.
         unknown: Synthetic cases of which nobody knows what they were made from.
         folds: Partitions.
+        tuned: Real cases that the fine-tuned column sees, by fold.
         checked: Whether the generator's training cases are known not to be test cases.
     """
 
@@ -49,31 +53,36 @@ class Sizes:
     dropped: int
     unknown: int
     folds: int
+    tuned: tuple[int, ...] = ()
     checked: bool = True
 
 
 def section(records: Sequence[Record], axes: Axes, recipe: Recipe, sizes: Sizes) -> Section:
     """The section of the report."""
     tables = [
-        _table(records, region, metric)
+        _table(records, region, metric, sizes)
         for metric in ("dice", "lesion_dice")
         for region in scores.REGIONS
     ]
-    tables.append(_table(records, "WT", "hd95"))
+    tables.append(_table(records, "WT", "hd95", sizes))
+    tables += [_against(records, region, sizes) for region in scores.REGIONS]
     tables += _curves(records)
     return Section(
         NAME,
         "Utility: does a segmentor get better?",
         (
-            f"{sizes.real} real training and {sizes.test} test cases in {sizes.folds} "
-            f"{_plural(sizes.folds, 'fold')} by subject; {sizes.synthetic} synthetic cases, "
-            f"{sizes.phantoms} phantoms; {axes.seeds} {_plural(axes.seeds, 'seed')}.",
+            f"{sizes.real} real training and {plural(sizes.test, 'test case')} in "
+            f"{plural(sizes.folds, 'fold')} by subject; "
+            f"{plural(sizes.synthetic, 'synthetic case')}, {plural(sizes.phantoms, 'phantom')}; "
+            f"{plural(axes.seeds, 'seed')}.",
             f"Every cell: {recipe.steps} optimiser steps of {recipe.batch} patches of "
             f"{' × '.join(map(str, recipe.patch))} voxels, whatever it trains on (step-matched). "
             "Mixed columns mix within batches, half and half; the fine-tuned column takes its last "
-            f"third of the steps on {FEW:.0%} of the real cases (at least one).",
-            "In brackets: 95 % bootstrap interval over test cases, seeds averaged first. "
-            "p: Wilcoxon signed-rank test against *real*, paired by case. Without augmentation "
+            f"third of the steps on {100 * FEW:.0f} % of the real cases, at least one"
+            f"{_told(sizes)}.",
+            "Floor: a segmentor that predicts nothing. In brackets: 95 % bootstrap interval over "
+            f"test people, seeds and time-points averaged first, from {MIN_PEOPLE} people on. "
+            "p: Wilcoxon signed-rank test against *real*, paired by person. Without augmentation "
             "means random crops only; with it: crops, mirroring, rotation, scaling, contrast, "
             "elastic deformation.",
         ),
@@ -84,16 +93,45 @@ def section(records: Sequence[Record], axes: Axes, recipe: Recipe, sizes: Sizes)
     )
 
 
-def _table(records: Sequence[Record], region: str, metric: str) -> Table:
-    """Rows segmentor × augmentation, columns training; p against *real* in the cell."""
-    own = [
+def _told(sizes: Sizes) -> str:
+    """`: here 1`, or nothing when nothing was fine-tuned."""
+    seen = sorted(set(sizes.tuned))
+    return f": here {' to '.join(map(str, seen))}" if seen else ""
+
+
+def _head(column: str, sizes: Sizes) -> str:
+    """A column's name; ten per cent of a few cases are some other share, so their number."""
+    seen = sorted(set(sizes.tuned))
+    if column != FINE_TUNED or not seen:
+        return column
+    cases = plural(seen[0], "case") if len(seen) == 1 else f"{seen[0]} to {seen[-1]} cases"
+    return f"{column} ({cases})"
+
+
+def _main(records: Sequence[Record], region: str) -> list[Record]:
+    """Records of the table, without the learning curves."""
+    return [
         r
         for r in records
         if r.where.get("region") == region and r.where["share"] == "1" and r.where["ratio"] == "1"
     ]
+
+
+NAMES = {
+    "dice": "Dice", "lesion_dice": "Lesion-wise Dice", "hd95": "HD95 in mm",
+    "lesion_hd95": "Lesion-wise HD95 in mm",
+}  # fmt: skip
+REGIONS = {"WT": "whole tumour", "TC": "tumour core", "ET": "enhancing tumour"}
+
+
+def _table(records: Sequence[Record], region: str, metric: str, sizes: Sizes) -> Table:
+    """Rows segmentor × augmentation, columns training; where some test cases do not have the
+    region, Dice over those that do stands in the same cell."""
+    own = _main(records, region)
     columns = list(dict.fromkeys(r.where["training"] for r in own))
     rows = dict.fromkeys((r.where["segmentor"], r.where["augmentation"]) for r in own)
     digits = 0 if "hd95" in metric else 2
+    n = max((r.n or 0 for r in own if r.metric == metric), default=0)
 
     def cell(row: tuple[str, str], column: str) -> str:
         at = {
@@ -104,20 +142,45 @@ def _table(records: Sequence[Record], region: str, metric: str) -> Table:
         }
         if metric not in at:
             return "–"
-        p = at.get(f"{metric}_p")
-        mark = f", p {number(p.value, 3)}" if p is not None and p.value is not None else ""
-        return interval(at[metric], digits) + mark
+        some = at.get("dice_present") if metric == "dice" else None
+        if some is None or some.n == n:
+            return interval(at[metric], digits)
+        present = "no case has it" if some.value is None else f"{interval(some)} (n = {some.n})"
+        return f"{interval(at[metric], digits)}; where present {present}"
 
-    names = {
-        "dice": "Dice", "lesion_dice": "lesion-wise Dice", "hd95": "HD95 in mm",
-        "lesion_hd95": "lesion-wise HD95 in mm",
-    }  # fmt: skip
-    regions = {"WT": "whole tumour", "TC": "tumour core", "ET": "enhancing tumour"}
-    n = max((r.n or 0 for r in own if r.metric == metric), default=0)
+    better = "lower is better" if "hd95" in metric else "higher is better"
+    floor = next((r.floor for r in own if r.metric == metric and r.floor is not None), None)
+    worst = "" if floor is None else f", predicting nothing gives {number(floor)}"
     return Table(
-        f"{names[metric]}, {regions[region]} (n = {n} test cases, steps equal in all cells)",
-        ("segmentor", "augmentation", *columns),
+        f"{NAMES[metric]}, {REGIONS[region]} (n = {plural(n, 'test person', 'test people')}; "
+        f"{better}{worst}; steps equal in all cells)",
+        ("segmentor", "augmentation", *(_head(column, sizes) for column in columns)),
         tuple((*row, *(cell(row, column) for column in columns)) for row in rows),
+    )
+
+
+def _against(records: Sequence[Record], region: str, sizes: Sizes) -> Table:
+    """Differences in Dice to *real* with interval and p, a row each."""
+    own = _main(records, region)
+    told = ("segmentor", "augmentation", "training")
+    at = {(r.metric, *(r.where[k] for k in told)): r for r in own}
+    rows = []
+    for record in (r for r in own if r.metric == "dice_difference"):
+        row = tuple(record.where[k] for k in told)
+        p = at["dice_p", *row]
+        rows.append(
+            (
+                *row[:2],
+                _head(row[2], sizes),
+                interval(record),
+                number(p.value, 3) if p.value is not None else p.where["refused"],
+                str(record.n),
+            )
+        )
+    return Table(
+        f"Difference in Dice to *{REAL}*, {REGIONS[region]} (above 0: better than real alone)",
+        ("segmentor", "augmentation", "training", "difference [95 %]", "p", "n"),
+        tuple(rows),
     )
 
 
@@ -162,8 +225,8 @@ def _verdicts(records: Sequence[Record], sizes: Sizes) -> Iterator[Verdict]:
     if sizes.unknown:
         yield Verdict(
             BAD,
-            f"The leak guard could not work for {sizes.unknown} synthetic cases without a "
-            "sidecar: if they descend from test subjects, the table flatters.",
+            f"The leak guard could not work for {plural(sizes.unknown, 'synthetic case')} without "
+            "a sidecar: if they descend from test subjects, the table flatters.",
         )
     elif not sizes.checked:
         yield Verdict(
@@ -188,22 +251,25 @@ def _verdicts(records: Sequence[Record], sizes: Sizes) -> Iterator[Verdict]:
         ]
         if not own:
             continue
-        enough = (own[0].n or 0) >= MIN_PAIRS and (own[0].seeds or 0) >= MIN_SEEDS
-        sure = [r for r in own if (r.low or 0) > 0 or (r.high or 0) < 0]
+        n, seeds = own[0].n or 0, own[0].seeds or 0
         gain = float(np.mean([r.value for r in own if r.value is not None]))
+        words = (
+            f"{_head(column, sizes)} against real, whole tumour: {_points(gain)} of Dice, mean "
+            f"over {plural(len(own), 'row')} (n = {plural(n, 'test person', 'test people')}, "
+            f"{plural(seeds, 'seed')})"
+        )
+        if n < MIN_PEOPLE or seeds < MIN_SEEDS:
+            needs = f"needs {MIN_PEOPLE} test people and {MIN_SEEDS} seeds"
+            yield Verdict(UNKNOWN, f"{words}: {needs} to be judged.")
+            continue
+        sure = [r for r in own if (r.low or 0) > 0 or (r.high or 0) < 0]
         signs = {(r.value or 0) > 0 for r in own}
         grade = GOOD if gain > 0 else BAD
-        if not enough or len(sure) < len(own) or len(signs) > 1:
+        if len(sure) < len(own) or len(signs) > 1:
             grade = UNKNOWN
-        yield Verdict(
-            grade,
-            f"{column} against real, whole tumour: {100 * gain:+.0f} points of Dice, mean over "
-            f"{len(own)} {_plural(len(own), 'row')}; the interval excludes 0 in {len(sure)} of "
-            f"{len(own)} (n = {own[0].n} test cases, {own[0].seeds} "
-            f"{_plural(own[0].seeds or 0, 'seed')})."
-            + ("" if enough else f" Judged from {MIN_PAIRS} cases and {MIN_SEEDS} seeds on."),
-        )
+        yield Verdict(grade, f"{words}; the interval excludes 0 in {len(sure)} of {len(own)}.")
 
 
-def _plural(count: int, word: str) -> str:
-    return word if count == 1 else f"{word}s"
+def _points(gain: float) -> str:
+    """`+4 points`, with a minus that is one."""
+    return f"{100 * gain:+.0f} points".replace("-", "−")
