@@ -1,6 +1,6 @@
 """Image GANs: configuration → networks, game, trainer, supply of patches, run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -168,6 +168,12 @@ def discriminator(run: Path) -> tuple[torch.nn.Module, int, tuple[str, ...]]:
     return judge, len(LABEL_MAPS[config.data.labels].labels), config.data.target
 
 
+def _spacing_mm(examples: Sequence[Example]) -> tuple[float, ...]:
+    """Voxels of the training cases: the median of each axis."""
+    sizes = np.array([np.linalg.norm(e.affine[:3, :3], axis=0) for e in examples])
+    return tuple(float(mm) for mm in np.median(sizes, 0))
+
+
 class ImageRun(Run):
     """A run of an image GAN.
 
@@ -267,6 +273,7 @@ class ImageRun(Run):
                 self.prior,
                 target_scheme(self.config),
                 configs.dump(shared),
+                _spacing_mm(self.examples),
             )
 
     def preview(self, step: int) -> None:
