@@ -3,7 +3,7 @@
 All write into one report, each its own section.
 """
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,6 +184,10 @@ def _segmentor(
             raise ModelError("the weights of that segmentor", "others", path, "Remove the file.")
         network.load_state_dict(weights, strict=False)
         return network.eval().requires_grad_(False).to(device)
+    console.say(
+        f"training a {recipe.kind} on {len(examples)} real cases first, {recipe.steps} steps: "
+        f"minutes on a few cores; kept as {path.name} for the next time"
+    )
     network = segmentors.train(
         recipe, [(examples, recipe.steps)], scheme, len(modalities),
         lambda steps, total: console.progress(steps, total, "train segmentor", "step"),
@@ -301,15 +305,20 @@ def _neighbours(
     rows = []
     for made, member, other in nearest:
         if all(c.case(n).brain for c, n in ((synthetic, made), (members, member), (others, other))):
+            first = _row("synthetic", made, synthetic, modalities)
+            at = show.height(first.labels)  # all three at one height, or nobody could compare them
             rows += [
-                _row("synthetic", made, synthetic, modalities),
-                _row("nearest member", member, members, modalities),
-                _row("nearest held-out", other, others, modalities),
+                first,
+                replace(_row("nearest member", member, members, modalities), height=at),
+                replace(_row("nearest held-out", other, others, modalities), height=at),
             ]
     if not rows:
         return []
     show.save(show.figure_rows(rows), out / "pictures" / "privacy.png", dpi=70)
-    caption = "Synthetic cases nearest to a training case, with their nearest neighbours"
+    caption = (
+        "Synthetic cases nearest to a training case, with their nearest neighbours, all at the "
+        "height of the synthetic case's slice"
+    )
     return [report.Picture("privacy.png", caption)]
 
 
@@ -319,7 +328,14 @@ def _row(title: str, name: str, cohort: "Cohort", modalities: tuple[str, ...]) -
 
     head = heads.read(cohort.case(name), cohort, modalities)
     assert head.labels is not None  # the caller picks cases with tissue
-    return show.Row(title, head.scans, head.labels)
+    return show.Row(f"{title}\n{name}", head.scans, head.labels)
+
+
+SEEDS = {
+    "fidelity": "which random sets of people, and noise",
+    "consistency": "of the segmentor's training",
+    "privacy": "which random sets of people, and noise of planted copies",
+}
 
 
 def add(verbs: Any) -> None:
@@ -327,8 +343,8 @@ def add(verbs: Any) -> None:
     top = verbs.add_parser(
         "evaluate",
         help="utility, fidelity, consistency, privacy, tables: one report",
-        description="Measure synthetic data. Every figure stands beside a floor and a known bad "
-        "or best example; the report says what it cannot tell.",
+        description="Measure synthetic data. Figures stand beside a floor and, where there is one, "
+        "a known bad or best example; the report says what it cannot tell.",
         epilog="Example: medsynth evaluate fidelity --real cohort.json --synthetic synthetic "
         "-o report",
     )
@@ -340,18 +356,32 @@ def add(verbs: Any) -> None:
         description=console.summary(EvaluateFidelity),
     )  # fmt: skip
     c = kinds.add_parser(
-        "consistency", help="do the scans show what their label maps say?",
-        description=console.summary(EvaluateConsistency),
+        "consistency", help="do the scans show what their label maps say? (trains a segmentor)",
+        description=console.summary(EvaluateConsistency)
+        + " The segmentor is trained first, on the training split of --real: minutes on a few "
+        "cores. It is kept in REPORT, so that the next run of the same recipe takes it from there.",
     )  # fmt: skip
     q = kinds.add_parser(
         "privacy", help="what do they give away about the training cases?",
         description=console.summary(EvaluatePrivacy),
     )  # fmt: skip
     for p in (f, c, q):
-        p.add_argument("--real", type=Path, required=True, metavar="COHORT")
-        p.add_argument("--synthetic", type=Path, required=True, metavar="COHORT")
-        p.add_argument("-o", "--out", type=Path, required=True, metavar="REPORT")
-        p.add_argument("--seed", type=int, default=0)
+        p.add_argument(
+            "--real", type=Path, required=True, metavar="COHORT",
+            help="cohort.json (or its folder) of the real cases, with the split that the "
+            "generator was trained by",
+        )  # fmt: skip
+        p.add_argument(
+            "--synthetic", type=Path, required=True, metavar="COHORT",
+            help="cohort.json (or its folder) that `medsynth generate` wrote",
+        )  # fmt: skip
+        p.add_argument(
+            "-o", "--out", type=Path, required=True, metavar="REPORT",
+            help="folder of the report; other measurements in it are kept",
+        )  # fmt: skip
+        p.add_argument(
+            "--seed", type=int, default=0, help=f"{SEEDS[p.prog.split()[-1]]} (default 0)"
+        )
         p.add_argument("--json", action="store_true", help="print the records as JSON")
     f.add_argument("--backbone", metavar="NAME", help="a torchvision model, e.g. resnet50")
     f.add_argument("--weights", type=Path, metavar="FILE", help="its weights")
@@ -366,10 +396,10 @@ def add(verbs: Any) -> None:
             json=a.json,
         )
     )
-    c.add_argument("--segmentor", choices=("gan", "dynunet"), default="dynunet")
-    c.add_argument("--steps", type=int, default=300)
-    c.add_argument("--batch", type=int, default=2)
-    c.add_argument("--patch", type=int, default=48, help="edge in voxels")
+    c.add_argument("--segmentor", choices=("gan", "dynunet"), default="dynunet", help="its kind")
+    c.add_argument("--steps", type=int, default=300, help="of its training (default 300)")
+    c.add_argument("--batch", type=int, default=2, help="patches a step (default 2)")
+    c.add_argument("--patch", type=int, default=48, help="edge in voxels (default 48)")
     c.set_defaults(
         make=lambda a: EvaluateConsistency(
             a.real,

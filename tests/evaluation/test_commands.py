@@ -37,6 +37,8 @@ def test_three_sections_in_one_report(
     assert main(["evaluate", "privacy", *both, "--model", str(learnt)]) == 0
     words = capsys.readouterr().err
     assert words.count("train segmentor: 2 steps") == 1
+    assert "training a dynunet on" in words  # said before the minutes that it takes
+    assert "2 steps: minutes" in words
     report = json.loads((out / "report.json").read_text())
     worse = {r["section"] for r in report["records"] if "degradation" in r["where"]}
     assert worse == {"fidelity", "consistency"}  # bad examples are made, as a user runs it
