@@ -39,8 +39,8 @@ class Train:
     def run(self) -> int:
         """Train, or go on; the model is `RUN/model.safetensors`."""
         from medsynth import config as configs
+        from medsynth.io import cohort as cohorts
         from medsynth.io.files import read_text
-        from medsynth.training.world import World
 
         if self.resume and not (self.resume / "last.pt").exists():
             raise UsageError(
@@ -61,6 +61,10 @@ class Train:
                 folder,
                 f"Go on with --resume {folder}, or choose another --out.",
             )
+        cohorts.read(Path(config.data.cohort))  # missing or torn: told before PyTorch is imported
+
+        from medsynth.training.world import World
+
         world = World.from_environment()
         try:
             done = train(config, folder, world, resume=bool(self.resume))

@@ -202,7 +202,12 @@ def test_generate_warns_of_voxels_that_the_model_has_not_seen(
     brain = next(fine.glob("*-00000-000/*-brain.nii.gz"))
     capsys.readouterr()
     assert main(["generate", str(trained), str(brain), "-o", str(tmp_path / "s")]) == 0
-    _says(capsys, "warning: 1 of 1 label maps", "5 × 5 × 5 mm in BraTS-PHM-00000-000, not 4 × 4")
+    _says(
+        capsys,
+        "warning: 1 of 1 label maps",
+        "(5 × 5 × 5",
+        "in BraTS-PHM-00000-000, not 4 × 4 × 4 mm",
+    )
     own = next(phantoms.glob("*-00000-000/*-brain.nii.gz"))
     assert main(["generate", str(trained), str(own), "-o", str(tmp_path / "t")]) == 0
     assert "warning" not in capsys.readouterr().err

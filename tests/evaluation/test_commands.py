@@ -142,12 +142,15 @@ def test_mistakes_are_answered_before_anything_heavy_is_imported(
         (["utility", "configs/evaluate/utility.yaml", "--set", "setps=3", *r], "in --set setps=3"),
         (["utility", "configs/evaluate/utility.yaml", "--set", "steps=x", *r], "in --set steps=x"),
         (["utility", "configs/evaluate/utility.yaml", "--set", "model=nowhere", *r], "in nowhere."),
+        (["train", image, "--set", "data.cohort=nowhere"], "in nowhere."),
+        (["generate", "nowhere", "x.nii.gz", *r], "in nowhere."),
     ]
     program = """
 import json, sys
 from medsynth.cli import main
 for command in json.loads(sys.argv[1]):
-    print("##", main(["evaluate", *command]), file=sys.stderr)
+    verb = [] if command[0] in ("train", "generate") else ["evaluate"]
+    print("##", main([*verb, *command]), file=sys.stderr)
     heavy = {"torch", "monai", "sklearn", "matplotlib"} & set(sys.modules)
     assert not heavy, (command, heavy)
 """
@@ -159,4 +162,4 @@ for command in json.loads(sys.argv[1]):
     said = done.stderr.split("## ")
     for (command, words), text in zip(spent, said, strict=False):
         assert words in text, (command, text)
-    assert [text[0] for text in said[1:]] == ["1"] * 5 + ["2", "1", *["2"] * 4]
+    assert [text[0] for text in said[1:]] == ["1"] * 5 + ["2", "1", *["2"] * 4, "1", "2"]
