@@ -227,7 +227,7 @@ def _prepared(cohort: "Cohort", table: "Utility", out: Path) -> list["Example"]:
         if isinstance(result, Example):
             ready.append(result)
         else:
-            console.say(f"left out: {result[1]}")
+            console.say(f"left out {result[0]}: {result[1]}")
     return ready
 
 

@@ -223,8 +223,8 @@ def _verdicts(records: Sequence[Record], strangers: bool) -> Iterator[Verdict]:
             grade = UNKNOWN
         yield Verdict(
             grade,
-            f"{title}: Dice on synthetic scans is {mean:.0%} of the same segmentor's on real ones "
-            f"({', '.join(pairs)})."
+            f"{title}: Dice on synthetic scans is {100 * mean:.0f} % of the same segmentor's on "
+            f"real ones ({', '.join(pairs)})."
             + ("" if strangers else " It knows these people's anatomy, which flatters.")
             + (
                 ""

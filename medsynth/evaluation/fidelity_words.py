@@ -29,15 +29,22 @@ LIMITS = (
 
 
 METRICS = {
-    "frechet": "Fréchet distance (no unit; lower is nearer)",
-    "mmd": "squared MMD (no unit; lower is nearer)",
-    "mmd_p": "p of the two-sample test (low: told apart)",
-    "ms_ssim": "MS-SSIM between people (1: all alike)",
-    "structure_mean": "gap in brightness (share of the range; lower is nearer)",
-    "contrast": "gap in contrast (Michelson; lower is nearer)",
-    "spectrum": "gap in spectrum (log power; lower is nearer)",
-    "psnr_db": "PSNR (dB; higher is nearer)",
-    "ssim": "SSIM (higher is nearer)",
+    "frechet": "Fréchet distance ↓",
+    "mmd": "squared MMD ↓",
+    "mmd_p": "p of the MMD (low: told apart)",
+    "ms_ssim": "MS-SSIM between people",
+    "structure_mean": "gap in brightness ↓",
+    "contrast": "gap in contrast ↓",
+    "spectrum": "gap in spectrum ↓",
+    "psnr_db": "PSNR in dB ↑",
+    "ssim": "SSIM ↑",
+}
+UNITS = {
+    "frechet": "Fréchet distance and MMD have none",
+    "structure_mean": "gap in brightness of a structure, share of the scan's range",
+    "contrast": "gap in Michelson contrast of two structures, 0 to 2",
+    "spectrum": "gap in natural log power, root mean square over spatial frequencies",
+    "ms_ssim": "MS-SSIM 1 is all alike",
 }
 COMPARED = ("frechet", "structure_mean", "contrast", "spectrum")
 """Figures that are drawn many times over, with floor and ceiling."""
@@ -54,7 +61,8 @@ def section(measured: Measured) -> Section:
         records,
         (
             listing(
-                "Beside the floor (real against real) and the ceiling (made worse on purpose)",
+                "Beside the floor (real against real) and the ceiling (made worse on purpose); "
+                "↓ lower is nearer to real, ↑ higher is",
                 main, ("modality", "structure"), 3, METRICS,
             ),
             _degradations(records),
@@ -84,6 +92,9 @@ def _method(measured: Measured, main: Sequence[Record]) -> Iterator[str]:
             "sets of the same size, one scan a person, and no person, nor what descends from one, "
             "is on both sides."
         )
+    units = [words for metric, words in UNITS.items() if metric in metrics]
+    if units:
+        yield f"Units: {'; '.join(units)}."
     if any(r.ceiling is not None for r in given if r.metric in COMPARED):
         yield (
             "The ceiling, on sets of that size, too, is other real people blurred by 2 voxels; "
@@ -139,8 +150,7 @@ def _verdicts(records: Sequence[Record], people: int) -> Iterator[Verdict]:
         yield Verdict(
             grade if judged else UNKNOWN,
             f"{words}: {100 * way:.0f} % of the way from real-against-real (0 %) to the bad "
-            f"example (100 %), {'mean of ' if len(known) > 1 else ''}"
-            f"{plural(len(known), 'figure')}.",
+            "example (100 %)" + (f", mean of {len(known)} figures." if len(known) > 1 else "."),
         )
     test = next((r for r in records if r.metric == "mmd_p"), None)
     if test is not None and test.value is not None:

@@ -22,6 +22,7 @@ from medsynth.evaluation.enough import MIN_ATTACKED, MIN_FOR_TPR
 from medsynth.evaluation.records import Record, counted, refused
 from medsynth.evaluation.statistics import (
     attack_auc,
+    by_person,
     member_control,
     over_people,
     true_positives_at,
@@ -29,7 +30,7 @@ from medsynth.evaluation.statistics import (
 from medsynth.evaluation.traces import Trace
 
 NAME = "privacy"
-DRAWS = 50
+DRAWS, SHUFFLES = 50, 199
 SPACES = ("pixels", "features", "label maps")
 
 
@@ -218,10 +219,32 @@ def _nearness(near: _Distances, key: Key) -> Iterator[Record]:
         float(near.of_planted.mean()), scans, people=found.people,
     )  # fmt: skip
     closer = np.mean([a < b for a, b in zip(one, two, strict=True)], 0)
-    found = over_people(closer, near.people, key)
+    value = float(by_person(closer, near.people).mean())
     yield Record(
-        NAME, "nearer_to_members", where, *found.figure, 0.5, 1.0, scans, people=found.people
+        NAME, "nearer_to_members", where, value, None, None, 0.5, 1.0, scans, people=found.people
     )
+    p = _chance(near, value, key.fold("chance", near.name))
+    yield Record(NAME, "nearer_to_members_p", where, p, n=sum(sides))
+
+
+def _chance(near: _Distances, value: float, key: Key) -> float:
+    """How often so many scans are nearer to members when membership is drawn anew, person by
+    person: all scans may share their nearest neighbours, so their number makes nothing surer."""
+    rng = key.numpy()
+    distances = np.concatenate([near.to_members, near.to_others], 1)
+    related = np.concatenate([near.from_members, near.from_others], 1)
+    whose = np.array([t.subject for t in (*near.space.members, *near.space.others)])
+    everybody = np.unique(whose)
+    inside, large = len({t.subject for t in near.space.members}), 0
+    for _ in range(SHUFFLES):
+        drawn = np.isin(whose, rng.permutation(everybody)[:inside])
+        may = [(~related[:, side]).sum(1).min() for side in (drawn, ~drawn)]
+        one, two = (
+            _nearest(distances[:, side], related[:, side], int(min(may)), rng)
+            for side in (drawn, ~drawn)
+        )
+        large += by_person(one < two, near.people).mean() >= value
+    return (1 + large) / (1 + SHUFFLES)
 
 
 def _nearest(

@@ -34,8 +34,9 @@ def section(audit: Audit) -> Section:
         NAME,
         "Privacy: what do they give away?",
         (
-            f"{_of(audit.members)} trained on (members), {_of(audit.others)} that the generator "
-            f"has not seen, {_of(audit.made)} synthetic; scans {', '.join(audit.modalities)}.",
+            f"Members: {_of(audit.members)} that the generator was trained on. Held out: "
+            f"{_of(audit.others)} that it has not seen. Synthetic: {_of(audit.made)}. Scans "
+            f"{', '.join(audit.modalities)}.",
             "Pixels: the brain's box at "
             f"{' × '.join(map(str, heads.ALIGNED))} voxels, each scan standardised; distance "
             "√(2 − 2 × correlation), the smaller of the scan and its mirror image. Features: "
@@ -47,9 +48,10 @@ def section(audit: Audit) -> Section:
             "label map it was made from, but under *copies of parent*, which looks at nothing "
             "else, for held-out people, too.",
             "In brackets: 95 % intervals; of counts exact (Clopper–Pearson), of means a bootstrap. "
-            "Scans of one person are not independent: both are over people. A *nearer to members* "
-            "below one half does not mean that members are safe: it means that the held-out people "
-            "happen to lie nearer, and would do so without any generator.",
+            "Scans of one person are not independent: both are over people. The share nearer to "
+            "a member has a p instead: how often it is as large when who was trained on is drawn "
+            "anew among the real people. Below one half it does not mean that members are safe, "
+            "but that the held-out people happen to lie nearer.",
         ),
         audit.records,
         _tables(audit.records),
@@ -64,8 +66,9 @@ def _of(side: tuple[int, int]) -> str:
 
 
 METRICS = {
-    "nearest_neighbour": "distance to the nearest member (higher is farther)",
+    "nearest_neighbour": "distance to the nearest member",
     "nearer_to_members": "share nearer to a member than to a held-out case",
+    "nearer_to_members_p": "… p that chance makes it as large",
     "copies": "copies of a member that is not the parent",
     "copies_people": "… people with such a copy",
     "copies_of_parent": "as near to the parent as a copy",
@@ -120,8 +123,8 @@ def _verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
 def _copy_verdict(space: str, by: Mapping[tuple[str, str], Record]) -> Verdict:
     copies, planted = by["copies", ""], by["planted_found", ""]
     accused = by.get(("held_out_accused", ""))
-    controls = f"{share(planted)} planted copies" + (
-        f" and accuses {share(accused)} held-out cases" if accused else ""
+    controls = share(planted, "planted copies") + (
+        f" and accuses {share(accused, 'held-out cases')}" if accused else ""
     )
     if (planted.value or 0) < (planted.n or 0) or (accused is not None and accused.value):
         return Verdict(
@@ -147,8 +150,8 @@ def _copy_verdict(space: str, by: Mapping[tuple[str, str], Record]) -> Verdict:
 def _scans(record: Record, people: Record | None) -> str:
     """`11 of 16 synthetic cases (4 of 4 people [40 %, 100 %])`."""
     if people is None:
-        return f"{share(record)} synthetic cases"
-    return f"{record.value} of {record.n} synthetic cases ({share(people)} people)"
+        return share(record, "synthetic cases")
+    return f"{record.value} of {record.n} synthetic cases ({share(people, 'people')})"
 
 
 def _attack_verdicts(records: Sequence[Record]) -> Iterator[Verdict]:

@@ -146,12 +146,12 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count} {one if count == 1 else many or one + 's'}"
 
 
-def share(record: Record) -> str:
-    """A count in words, with its exact interval: `11 of 16 [41 %, 89 %]`."""
+def share(record: Record, of: str = "") -> str:
+    """A count in words, with its exact interval: `11 of 16 [41 %, 89 %]`, or of something."""
     low, high = (
         f"{100 * (bound or 0) / (record.n or 1):.0f} %" for bound in (record.low, record.high)
     )
-    return f"{record.value} of {record.n} [{low}, {high}]"
+    return f"{record.value} of {record.n}{of and ' ' + of} [{low}, {high}]"
 
 
 def interval(record: Record, digits: int = 2) -> str:

@@ -47,6 +47,12 @@ class OverPeople(NamedTuple):
     people: int
 
 
+def by_person(values: np.ndarray, people: Sequence[str]) -> np.ndarray:
+    """The mean of each person's values, in the order of their names."""
+    index = np.unique(np.asarray(people), return_inverse=True)[1]
+    return np.bincount(index, np.asarray(values, float)) / np.bincount(index)
+
+
 def over_people(values: np.ndarray, people: Sequence[str], key: Key) -> OverPeople:
     """Mean over people, with a bootstrap interval that draws people.
 
@@ -58,13 +64,11 @@ def over_people(values: np.ndarray, people: Sequence[str], key: Key) -> OverPeop
         people: Whose case each is.
         key: Which bootstrap draws.
     """
-    values = np.asarray(values, float)
-    names, index = np.unique(np.asarray(people), return_inverse=True)
-    means = np.bincount(index, values) / np.bincount(index)
+    means = by_person(values, people)
     found = mean_interval(means, key)
-    if len(names) < MIN_PEOPLE:
-        return OverPeople((found.value, None, None), len(names))
-    return OverPeople((found.value, found.low, found.high), len(names))
+    if len(means) < MIN_PEOPLE:
+        return OverPeople((found.value, None, None), len(means))
+    return OverPeople((found.value, found.low, found.high), len(means))
 
 
 def paired_p(values: np.ndarray, reference: np.ndarray) -> float | None:

@@ -271,5 +271,6 @@ def _verdicts(records: Sequence[Record], sizes: Sizes) -> Iterator[Verdict]:
 
 
 def _points(gain: float) -> str:
-    """`+4 points`, with a minus that is one."""
-    return f"{100 * gain:+.0f} points".replace("-", "−")
+    """`+4 points`, with a minus that is one, and none before nought."""
+    points = round(100 * gain)
+    return f"{points:+d} points".replace("-", "−") if points else "0 points"
