@@ -178,7 +178,7 @@ def _against(records: Sequence[Record], region: str, sizes: Sizes) -> Table:
             )
         )
     return Table(
-        f"Difference in Dice to *{REAL}*, {REGIONS[region]} (above 0: better than real alone)",
+        f"Difference in Dice to {REAL}, {REGIONS[region]} (above 0: better than real alone)",
         ("segmentor", "augmentation", "training", "difference [95 %]", "p", "n"),
         tuple(rows),
     )
