@@ -176,6 +176,59 @@ def curves(
     return figure
 
 
+def shares(columns: Mapping[str, tuple[np.ndarray, np.ndarray]], most: int = 24) -> Figure:
+    """How often tokens occur, real and made, a small picture a column.
+
+    Args:
+        columns: Name → shares of the real and of the made records, `(size,)` each.
+        most: Columns that are shown.
+    """
+    shown = list(columns.items())[:most]
+    across = min(len(shown), 4)
+    down = -(-len(shown) // across)
+    figure = Figure(figsize=(3.2 * across if len(shown) > 1 else 9, 1.7 * down + 0.5),
+                    layout="constrained")  # fmt: skip
+    axes = np.ravel(figure.subplots(down, across, squeeze=False))
+    for axis, (name, (real, made)) in zip(axes, shown, strict=False):
+        at = np.arange(len(real))
+        axis.bar(at, real, width=0.9, color="#c3cad6", label="real")
+        axis.plot(at, made, "o", markersize=3, color="#b3372f", label="made")
+        axis.set_title(name, fontsize=9, loc="left")
+        axis.tick_params(labelsize=7)
+        axis.set_xticks([])
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+    for axis in axes[len(shown) :]:
+        axis.set_visible(False)
+    axes[0].legend(fontsize=7, frameon=False)
+    return figure
+
+
+def scatter(
+    across: np.ndarray, up: np.ndarray, names: tuple[str, str], title: str, least: float = 1e-5
+) -> Figure:
+    """Two shares of the same things against each other, logarithmic, with the line of equality.
+
+    Args:
+        across, up: Shares `(N,)`; those below `least` are drawn at it.
+        names: Of the two axes.
+        title: What a dot is.
+        least: Where the axes begin.
+    """
+    figure = Figure(figsize=(5.2, 5), layout="constrained")
+    axis = figure.subplots()
+    axis.plot([least, 1], [least, 1], color="#7a8499", linewidth=1)
+    sides = [np.maximum(side, least) for side in (across, up)]
+    axis.plot(*sides, "o", color="#1d2330", markersize=3, alpha=0.5, markeredgewidth=0)
+    axis.set(xscale="log", yscale="log", xlabel=names[0], ylabel=names[1], aspect="equal")
+    axis.grid(color="#d9dde5")
+    axis.set_axisbelow(True)
+    axis.set_title(title, fontsize=10, loc="left")
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    return figure
+
+
 def save(figure: Figure, path: Path, dpi: int = 110) -> None:
     """Write a PNG, whole or not at all; the same picture gives the same bytes."""
     with replacing(path) as beside:

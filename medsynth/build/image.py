@@ -10,7 +10,7 @@ import torch
 
 from medsynth import config as configs
 from medsynth import show
-from medsynth.build.run import Run
+from medsynth.build.run import Pace, Run
 from medsynth.config import Config
 from medsynth.core.labels import LabelScheme
 from medsynth.core.paths import write_text
@@ -193,7 +193,9 @@ class ImageRun(Run):
         examples: list[Example],
         prior: StylePrior | None,
     ) -> None:
-        super().__init__(folder, trainer, config.train, f"{len(examples)} cases")
+        how = config.train
+        pace = Pace(how.steps, how.batch, how.log_every, how.save_every, how.preview_every)
+        super().__init__(folder, trainer, pace, f"{len(examples)} cases")
         self.config, self.examples, self.prior = config, examples, prior
         self._supply = patches(config, examples, prior)
 

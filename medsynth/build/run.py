@@ -3,8 +3,8 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,19 +15,15 @@ from medsynth.training.trainer import Trainer
 from medsynth.training.watch import Watch
 
 
-class Pace(Protocol):
-    """How long, and how often what is done; the `train` section of a configuration."""
+@dataclass(frozen=True)
+class Pace:
+    """How long, and how often what is done: steps; `batch` is cases per step."""
 
-    @property
-    def steps(self) -> int: ...
-    @property
-    def batch(self) -> int: ...
-    @property
-    def log_every(self) -> int: ...
-    @property
-    def save_every(self) -> int: ...
-    @property
-    def preview_every(self) -> int: ...
+    steps: int
+    batch: int
+    log_every: int
+    save_every: int
+    preview_every: int
 
 
 class Run(ABC):

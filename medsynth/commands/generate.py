@@ -1,11 +1,11 @@
-"""`medsynth generate`: label maps to scans, many at a time."""
+"""`medsynth generate`: label maps to scans, many at a time; or a model of records to rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsynth.commands import console
+from medsynth.commands import console, records
 from medsynth.errors import UsageError
 
 if TYPE_CHECKING:
@@ -155,12 +155,14 @@ def add(verbs: Any) -> None:
     """Tell argparse about the verb."""
     p = verbs.add_parser(
         "generate",
-        help="make T1, T1c, T2 and FLAIR for label maps",
-        description="Make scans for label maps; a second run does only what is missing.",
-        epilog="Example: medsynth generate run edited.nii.gz -o synthetic --per-case 4",
+        help="make scans for label maps, or rows of records",
+        description="Make scans for label maps; a second run does only what is missing. With "
+        "--rows, make records instead.",
+        epilog="Examples: medsynth generate run edited.nii.gz -o synthetic --per-case 4;  medsynth "
+        "generate records --rows 10000 --target sex=F:0.5,M:0.5 -o rows.parquet",
     )
     p.add_argument("model", type=Path, metavar="RUN")
-    p.add_argument("source", type=Path, metavar="LABELS_OR_COHORT")
+    p.add_argument("source", type=Path, nargs="?", metavar="LABELS_OR_COHORT")
     p.add_argument("-o", "--out", type=Path, required=True)
     p.add_argument("--per-case", type=int, default=1, help="scans per label map")
     p.add_argument("--seed", type=int, default=0)
@@ -169,17 +171,18 @@ def add(verbs: Any) -> None:
     p.add_argument("--window", type=int, help="largest edge computed at once, voxels")
     p.add_argument("--precision", default="auto", choices=("auto", "bf16", "fp16", "fp32"))
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
-    p.set_defaults(
-        make=lambda a: Generate(
-            a.model,
-            a.source,
-            a.out,
-            a.per_case,
-            a.seed,
-            a.shard,
-            a.writers,
-            a.window,
-            a.precision,
-            a.json,
-        )
-    )
+    records.add(p)
+    p.set_defaults(make=_make)
+
+
+def _make(a: Any) -> "Generate | records.GenerateRecords":
+    if a.rows is not None:
+        if a.source is not None:
+            raise UsageError("--rows, or label maps", "both")
+        return records.make(a)
+    if a.source is None:
+        raise UsageError("label maps, or --rows for a model of records", "neither")
+    return Generate(
+        a.model, a.source, a.out, a.per_case, a.seed, a.shard, a.writers, a.window, a.precision,
+        a.json,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""`medsynth phantom`: a cohort of phantoms."""
+"""`medsynth phantom`: a cohort of phantoms, or records without a patient."""
 
 import argparse
 from collections.abc import Iterator
@@ -10,6 +10,9 @@ from typing import Any
 
 from medsynth.commands import console
 from medsynth.errors import UsageError
+
+CODES = 400
+"""Different codes of phantom subjects."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,41 @@ class Phantom:
             yield from pool.map(_one, todo)
 
 
+@dataclass(frozen=True)
+class PhantomRecords:
+    """Make records without a patient: a clinical table, or codes when OUT ends in `.npz`.
+
+    Args:
+        out: `.csv`, `.parquet`; or `.npz` for codes of subjects.
+        rows: How many.
+        seed: Root of all randomness; another seed gives other people of the same hospital.
+        json: Print the answer as JSON.
+    """
+
+    out: Path
+    rows: int
+    seed: int = 0
+    json: bool = False
+
+    def run(self) -> int:
+        """Make and write."""
+        from medsynth.core.codes import Codes
+        from medsynth.core.frames import from_frame
+        from medsynth.core.random import Key
+        from medsynth.io import tables
+        from medsynth.phantom import records
+
+        key = Key(self.seed, ("phantom records",))
+        if self.out.suffix == ".npz":
+            tables.write_codes(self.out, Codes(*records.codes(self.rows, CODES, key)))
+        else:
+            tables.write(self.out, from_frame(records.clinical(self.rows, key)))
+        console.say(f"{self.rows:,} phantom records in {self.out}")
+        if self.json:
+            console.answer({"records": self.out, "rows": self.rows})
+        return 0
+
+
 def case_name(index: int) -> str:
     """BraTS-2023 pattern with a challenge code of our own, so that nobody takes it for a
     patient."""
@@ -109,9 +147,10 @@ def add(verbs: Any) -> None:
     """Tell argparse about the verb."""
     p = verbs.add_parser(
         "phantom",
-        help="a cohort of phantoms, no patient in them",
+        help="a cohort of phantoms, or records; no patient in them",
         description=console.summary(Phantom),
-        epilog="Example: medsynth phantom cohort --cases 20 --spacing-mm 2",
+        epilog="Examples: medsynth phantom cohort --cases 20 --spacing-mm 2;  medsynth phantom "
+        "patients.csv --rows 5000",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     p.add_argument("out", type=Path, metavar="OUT", help="folder of the cohort")
@@ -119,11 +158,14 @@ def add(verbs: Any) -> None:
     p.add_argument("--spacing-mm", type=float, default=1.0, help="edge of a voxel")
     p.add_argument("--healthy", type=int, default=0, help="how many of them without tumour")
     p.add_argument("--test", type=int, default=0, help="how many form the test split")
+    p.add_argument("--rows", type=int, help="records instead: how many rows (OUT is a file)")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--workers", type=int, default=1, help="processes")
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
-    p.set_defaults(
-        make=lambda a: Phantom(
-            a.out, a.cases, a.spacing_mm, a.healthy, a.test, a.seed, a.workers, a.json
-        )
-    )
+    p.set_defaults(make=_make)
+
+
+def _make(a: Any) -> Phantom | PhantomRecords:
+    if a.rows is not None:
+        return PhantomRecords(a.out, a.rows, a.seed, a.json)
+    return Phantom(a.out, a.cases, a.spacing_mm, a.healthy, a.test, a.seed, a.workers, a.json)

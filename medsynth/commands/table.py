@@ -1,4 +1,4 @@
-"""`medsynth evaluate table`: synthetic rows against real ones."""
+"""`medsynth evaluate table`: synthetic rows, or subjects with codes, against real ones."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,22 +6,32 @@ from typing import TYPE_CHECKING, Any
 
 from medsynth.commands import console
 from medsynth.commands.utility import publish
+from medsynth.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from medsynth.core.codes import Codes
     from medsynth.evaluation.records import Section
+    from medsynth.evaluation.report import Picture
+
+OWN = ("subject", "code")
+"""Columns of the long form that medsynth writes."""
 
 
 @dataclass(frozen=True)
 class EvaluateTable:
-    """Compare synthetic rows with real ones, beside independent columns and a Gaussian copula.
+    """Compare synthetic rows (or codes of subjects) with real ones, beside independent columns.
 
     Args:
-        real: Rows that the model was fitted on, CSV or Parquet.
-        synthetic: Synthetic rows, the same columns.
+        real: Rows that the model was fitted on, CSV or Parquet; codes as `.npz`, or in the long
+            form with `subject` and `code`.
+        synthetic: Synthetic rows, the same columns; or codes by the same names.
         out: The report.
         held_out: Real rows that the model has not seen: for utility and privacy.
         target: Column to predict.
+        subgroup: Column whose levels get a utility each.
         schema: Declared columns, YAML; None infers them from the real rows.
+        subject, code: Columns of the long form of codes.
+        digits: Group codes of the long form by their first characters.
         seed: Root of draws and splits.
         json: Print the records as JSON.
     """
@@ -31,30 +41,104 @@ class EvaluateTable:
     out: Path
     held_out: Path | None = None
     target: str | None = None
+    subgroup: str | None = None
     schema: Path | None = None
+    subject: str | None = None
+    code: str | None = None
+    digits: int | None = None
     seed: int = 0
     json: bool = False
 
+    @property
+    def coded(self) -> bool:
+        """Whether files hold codes of subjects rather than rows."""
+        files = (self.real, self.synthetic, self.held_out)
+        named = self.subject or self.code or self.digits is not None
+        return bool(named) or any(f is not None and f.suffix == ".npz" for f in files)
+
     def run(self) -> int:
         """Measure and write the section."""
-        publish(self.out, self.measure(), [], as_json=self.json)
+        publish(self.out, *self.measure(), as_json=self.json)
         return 0
 
-    def measure(self) -> "Section":
-        """The section; it has no pictures."""
+    def measure(self) -> tuple["Section", list["Picture"]]:
+        """The section, and for codes the picture of their rates.
+
+        Raises:
+            UsageError: Options that do not fit each other.
+            DataError: Files that cannot be read or do not fit each other.
+        """
+        return self._codes() if self.coded else (self._rows(), [])
+
+    def _rows(self) -> "Section":
         from medsynth.core.random import Key
         from medsynth.evaluation import tables as measured
         from medsynth.io import tables
 
+        if self.subgroup and not self.target:
+            raise UsageError(
+                "--target beside --subgroup", "none", None,
+                f"Name the column that is predicted for each {self.subgroup}.",
+            )  # fmt: skip
         declared = tables.read_schema(self.schema) if self.schema else None
         real = tables.read(self.real, declared)
-        made, held_out = (
-            None if path is None else tables.read(path, real.schema)
-            for path in (self.synthetic, self.held_out)
-        )
-        assert made is not None
+        made = tables.read(self.synthetic, real.schema)
+        held_out = tables.read(self.held_out, real.schema) if self.held_out else None
         key = Key(self.seed, ("table",))
-        return measured.measure(real, made, key, held_out=held_out, target=self.target)
+        return measured.measure(
+            real, made, key, held_out=held_out, target=self.target, subgroup=self.subgroup
+        )
+
+    def _codes(self) -> tuple["Section", list["Picture"]]:
+        from medsynth import show
+        from medsynth.core.random import Key
+        from medsynth.evaluation import codes as measured
+        from medsynth.evaluation import report
+
+        of_rows = {"target": self.target, "subgroup": self.subgroup, "schema": self.schema}
+        given = [f"--{name}" for name, value in of_rows.items() if value is not None]
+        if given:
+            raise UsageError(
+                "options that codes have", ", ".join(given), None,
+                "They are for tables with a row per record; every frequent code is predicted.",
+            )  # fmt: skip
+        real = self._read(self.real)
+        made = self._read(self.synthetic)
+        held_out = self._read(self.held_out) if self.held_out else None
+        try:
+            real, made, held_out = measured.aligned(real, made, held_out)
+        except DataError as error:
+            raise DataError(
+                error.expected, error.found, self.synthetic,
+                "Real and synthetic codes must have the same names, grouped by the same --digits.",
+            ) from error  # fmt: skip
+        section = measured.measure(real, made, Key(self.seed, ("table",)), held_out)
+        figure = show.scatter(
+            real.rates, made.rates, ("share of real subjects", "share of synthetic subjects"),
+            "Rates of codes",
+        )  # fmt: skip
+        show.save(figure, self.out / "pictures" / "codes-rates.png")
+        caption = (
+            "Dimension-wise probability: a dot a code, logarithmic; on the line rates are equal. "
+            "Independent codes lie on it, too."
+        )
+        return section, [report.Picture("codes-rates.png", caption)]
+
+    def _read(self, path: Path) -> "Codes":
+        """Codes of a file; the long form by the named columns, or as medsynth writes it."""
+        from medsynth.io import tables
+
+        if path.suffix == ".npz":
+            return tables.read_codes(path)[0]
+        subject, code = self.subject or OWN[0], self.code or OWN[1]
+        try:
+            return tables.read_codes(path, subject, code, self.digits)[0]
+        except DataError as error:
+            if (subject, code) == OWN or path != self.synthetic or not path.exists():
+                raise DataError(
+                    error.expected, error.found, path, "Name them with --subject and --code."
+                ) from error
+            return tables.read_codes(path, *OWN, self.digits)[0]
 
 
 def add(verbs: Any) -> None:
@@ -63,19 +147,25 @@ def add(verbs: Any) -> None:
         "table",
         help="are synthetic records like real ones, and nobody's?",
         description=console.summary(EvaluateTable),
-        epilog="Example: medsynth evaluate table --real fitted.csv --synthetic made.csv "
-        "--held-out others.csv --target died -o report",
+        epilog="Examples: medsynth evaluate table --real fitted.csv --synthetic made.csv "
+        "--held-out others.csv --target died --subgroup sex -o report; medsynth evaluate table "
+        "--real fitted.npz --synthetic made.npz --held-out others.npz -o report",
     )
     p.add_argument("--real", type=Path, required=True, metavar="TABLE")
     p.add_argument("--synthetic", type=Path, required=True, metavar="TABLE")
     p.add_argument("--held-out", type=Path, metavar="TABLE", help="rows that nobody was fitted on")
     p.add_argument("--target", metavar="COLUMN", help="column to predict")
+    p.add_argument("--subgroup", metavar="COLUMN", help="utility for each of its levels")
     p.add_argument("--schema", type=Path, help="declared columns, YAML")
+    p.add_argument("--subject", metavar="COLUMN", help="codes in the long form: whose")
+    p.add_argument("--code", metavar="COLUMN", help="codes in the long form: which")
+    p.add_argument("--digits", type=int, help="group codes by their first characters, 3 for ICD-9")
     p.add_argument("-o", "--out", type=Path, required=True, metavar="REPORT")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--json", action="store_true", help="print the records as JSON")
     p.set_defaults(
         make=lambda a: EvaluateTable(
-            a.real, a.synthetic, a.out, a.held_out, a.target, a.schema, a.seed, a.json
+            a.real, a.synthetic, a.out, a.held_out, a.target, a.subgroup, a.schema,
+            a.subject, a.code, a.digits, a.seed, a.json,
         )
-    )
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""`medsynth train`: from a configuration to a model."""
+"""`medsynth train`: from a configuration to a model, of scans or of records."""
 
 import signal
 import threading
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Train:
-    """Train a GAN; `torchrun --nproc-per-node N -m medsynth train …` uses N GPUs.
+    """Train a model; `torchrun --nproc-per-node N -m medsynth train …` uses N GPUs.
 
     Args:
         config: YAML file; None when resuming with the run's own.
         out: Folder of the run.
         settings: `key=value` overrides.
         resume: Run to go on with, in place, up to `train.steps`.
+        epsilon: Short for `--set privacy.epsilon=…`, on records; the noise is found.
         json: Print the answer as JSON.
     """
 
@@ -34,6 +35,7 @@ class Train:
     out: Path | None = None
     settings: tuple[str, ...] = ()
     resume: Path | None = None
+    epsilon: float | None = None
     json: bool = False
 
     def run(self) -> int:
@@ -52,7 +54,13 @@ class Train:
         if file is None:
             todo = "For example configs/image/brats.yaml."
             raise UsageError("a configuration", "none", None, todo)
-        config = configs.parse(read_text(file, "a configuration"), str(file), self.settings)
+        text = read_text(file, "a configuration")
+        tabular = configs.kind_of(text, str(file)) == "tabular"
+        settings = self.settings
+        if self.epsilon is not None:
+            if not tabular:
+                raise UsageError("--epsilon with records", "an image GAN", file)
+            settings = (*settings, f"privacy.epsilon={self.epsilon}")
         folder = self.resume or self.out or Path("runs") / file.stem
         if not self.resume and (folder / "last.pt").exists():
             raise DataError(
@@ -61,13 +69,27 @@ class Train:
                 folder,
                 f"Go on with --resume {folder}, or choose another --out.",
             )
-        cohorts.read(Path(config.data.cohort))  # missing or torn: told before PyTorch is imported
+        # mistakes are told before PyTorch is imported
+        records = configs.parse_tabular(text, str(file), settings) if tabular else None
+        config = None if tabular else configs.parse(text, str(file), settings)
+        if config:
+            cohorts.read(Path(config.data.cohort))
 
         from medsynth.training.world import World
 
         world = World.from_environment()
         try:
-            done = train(config, folder, world, resume=bool(self.resume))
+            if records:
+                from medsynth.build.tabular import TabularRun
+
+                run = TabularRun.prepare(records, folder, world, resume=bool(self.resume))
+                for words in run.warnings if world.leads else ():
+                    console.say(f"warning: {words}")
+                done = follow(run)
+                if world.leads and run.fitting.delta is not None:
+                    console.say(run.trainer.ledger.words(run.fitting.delta))
+            elif config:
+                done = train(config, folder, world, resume=bool(self.resume))
         finally:
             world.close()
         if self.json and world.leads:
@@ -204,11 +226,12 @@ def add(verbs: Any) -> None:
     """Tell argparse about the verb."""
     p = verbs.add_parser(
         "train",
-        help="train a GAN from a configuration",
+        help="train a model of scans or of records from a configuration",
         description=console.summary(Train),
         epilog="Examples: medsynth train configs/image/phantom.yaml --set "
         "data.cohort=cohort/cohort.json --out run;  medsynth train --resume run "
-        "--set train.steps=40000",
+        "--set train.steps=40000;  medsynth train configs/tabular/table.yaml --set "
+        "data.table=patients.csv --out records",
     )
     p.add_argument("config", type=Path, nargs="?", metavar="CONFIG")
     p.add_argument(
@@ -222,5 +245,8 @@ def add(verbs: Any) -> None:
     p.add_argument(
         "--out", type=Path, metavar="RUN", help="folder of the run (default: runs/<configuration>)"
     )
+    p.add_argument(
+        "--epsilon", type=float, help="differential privacy on records; the noise is found"
+    )
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
-    p.set_defaults(make=lambda a: Train(a.config, a.out, tuple(a.set), a.resume, a.json))
+    p.set_defaults(make=lambda a: Train(a.config, a.out, tuple(a.set), a.resume, a.epsilon, a.json))

@@ -6,7 +6,19 @@ meaning, so a configuration file says what it changes and `RUN/config.yaml` says
 """
 
 from medsynth.config.image import Config, parse
-from medsynth.config.tree import dump
+from medsynth.config.tabular import Tabular, parse_tabular
+from medsynth.config.tree import dump, kind_of
 from medsynth.config.utility import COLUMNS, Fold, Utility, parse_utility
 
-__all__ = ["COLUMNS", "Config", "Fold", "Utility", "dump", "parse", "parse_utility"]
+__all__ = [
+    "COLUMNS",
+    "Config",
+    "Fold",
+    "Tabular",
+    "Utility",
+    "dump",
+    "kind_of",
+    "parse",
+    "parse_tabular",
+    "parse_utility",
+]

@@ -16,6 +16,7 @@ from medsynth.errors import ConfigError
 
 USES = {
     "image": "`medsynth train` takes it.",
+    "tabular": "`medsynth train` takes it.",
     "utility": "`medsynth evaluate utility` takes it.",
 }
 """Which verb takes a configuration, by its kind."""
@@ -37,14 +38,7 @@ def read(
         ConfigError: No YAML, not keys and values, a configuration of another kind, a setting
             without `=`, an unknown key, a missing one or a value of the wrong type.
     """
-    try:
-        tree = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        at = f", at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError("YAML", f"text that is none{at}", where) from error
-    if not isinstance(tree, dict):
-        raise ConfigError("keys and values", type(tree).__name__, where)
+    tree = _tree(text, where)
     if kind and tree.get("kind", kind) != kind:
         other = str(tree["kind"])
         raise ConfigError(
@@ -59,6 +53,18 @@ def read(
         path = key.strip().split(".")
         _set(tree, path, _alone(cls, path, value, f"--set {setting}"), setting)
     return build(cls, tree, where)
+
+
+def _tree(text: str, where: str) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f", at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError("YAML", f"text that is none{at}", where) from error
+    if not isinstance(tree, dict):
+        raise ConfigError("keys and values", type(tree).__name__, where)
+    return tree
 
 
 def _alone(cls: type, path: Sequence[str], text: str, where: str) -> Any:
@@ -108,6 +114,11 @@ def _set(tree: dict[str, Any], path: Sequence[str], value: Any, setting: str) ->
         if not isinstance(tree, dict):
             raise ConfigError("a section", f"a value at {part!r}", f"--set {setting}")
     tree[path[-1]] = value
+
+
+def kind_of(text: str, where: str) -> str:
+    """What a configuration is of: its `kind`, `image` when it does not say."""
+    return str(_tree(text, where).get("kind", "image"))
 
 
 def build(cls: type, tree: Any, where: str, prefix: str = "") -> Any:

@@ -68,6 +68,18 @@ def from_frame(frame: "pd.DataFrame", schema: Schema | None = None) -> Table:
     return Table(Schema(tuple(columns), schema.rules if schema else ()), values, missing)
 
 
+def memorable(table: Table) -> tuple[str, ...]:
+    """Columns of names that were declared although nearly every row has a name of its own.
+
+    An identifier among the levels would be learnt by heart and given away.
+    """
+    return tuple(
+        column.name
+        for column in table.schema.modelled
+        if column.named and table.rows > 20 and len(column.levels) > TOO_MANY * table.rows
+    )
+
+
 def to_frame(table: Table) -> "pd.DataFrame":
     """The frame of a table, in the types that its schema remembers."""
     import pandas as pd

@@ -134,6 +134,9 @@ class Schema:
                 {k: tuple(v) if isinstance(v, list) else v for k, v in column.items()}
                 for column in data["columns"]
             ]
+            for column in plain:
+                if column.get("kind") == "count":
+                    column |= {"kind": "integer", "low": max(column.get("low", 0.0), 0.0)}
             columns = tuple(Column(**column) for column in plain)
             rules = tuple(
                 Rule(

@@ -1,44 +1,62 @@
-"""Tables of records: `fit(frame).sample(10_000)`, pandas in, pandas out."""
+"""Records: `fit(frame_or_csr).sample(10_000)`, pandas in and pandas out, CSR in and CSR out."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
+from medsynth.config.tabular import with_options
+from medsynth.core.codes import Codes
 from medsynth.core.frames import from_frame, to_frame
 from medsynth.core.random import Key
-from medsynth.core.table import Schema
-from medsynth.tabular.synthesizer import Spec, TableSynthesizer, fit_table, load
+from medsynth.core.table import Schema, Table
+from medsynth.tabular.fitting import Fitting
+from medsynth.tabular.synthesizer import CodesSynthesizer, TableSynthesizer, load
+from medsynth.training.world import World
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["Fitted", "Spec", "TableSynthesizer", "fit", "fit_table", "load"]
+__all__ = ["CodesSynthesizer", "Fitted", "TableSynthesizer", "fit", "fit_records", "load"]
 
 
 class Fitted:
-    """A fitted frame; `model` is what can be saved."""
+    """A fitted frame or matrix; `model` is what can be saved."""
 
-    def __init__(self, model: TableSynthesizer) -> None:
-        self.model = model
+    def __init__(self, model: TableSynthesizer | CodesSynthesizer, *, bare: bool) -> None:
+        self.model, self._bare = model, bare
 
-    def sample(
-        self, rows: int, seed: int = 0, where: dict[str, str] | None = None
-    ) -> "pd.DataFrame":
-        """A frame of new rows with the dtypes of the fitted one; see `TableSynthesizer.sample`."""
-        return to_frame(self.model.sample(rows, Key(seed, ("table",)), where))
+    def sample(self, rows: int, seed: int = 0, where: Mapping[str, str] | None = None) -> Any:
+        """New records, of the type that was fitted: a frame with its dtypes, `Codes`, or CSR.
+
+        Args:
+            rows: How many.
+            seed: The same seed gives the same records.
+            where: Column → value that all rows have; code → `"1"` or `"0"`.
+        """
+        if isinstance(self.model, TableSynthesizer):
+            return to_frame(self.model.sample(rows, Key(seed, ("table",)), where))
+        made = self.model.sample(rows, Key(seed, ("codes",)), where)
+        return made.matrix if self._bare else made
 
 
 def fit(
-    frame: "pd.DataFrame", *, schema: Schema | None = None, seed: int = 0, **options: Any
+    records: Any,
+    *,
+    schema: Schema | None = None,
+    seed: int = 0,
+    shown: Callable[[Iterator[Any], int], Iterator[Any]] = lambda steps, total: steps,
+    **options: Any,
 ) -> Fitted:
-    """Learn how the rows of a frame look.
+    """Learn how records look.
 
     Args:
-        frame: At least 50 rows, any dtypes.
-        schema: Declared columns; others are inferred.
+        records: A frame of at least 50 rows, any dtypes; or codes of subjects, as `Codes` or as a
+            scipy CSR matrix of counts.
+        schema: Declared columns of a frame; others are inferred.
         seed: The same seed gives the same model.
-        options: Fields of `Spec`.
+        shown: Shows progress over steps.
+        options: Keys of the configuration by their own names: `kind`, `epochs`, `width`,
+            `epsilon`, `copies` and others, see `config.tabular`.
 
     Raises:
         DataError: See `core.frames.from_frame`.
+        ConfigError: No such option, or a value that does not fit.
 
     Example:
         >>> import numpy as np, pandas as pd
@@ -48,4 +66,28 @@ def fit(
         >>> fit(frame, epochs=1).sample(3).dtypes.equals(frame.dtypes)
         True
     """
-    return Fitted(fit_table(from_frame(frame, schema), Spec(**options), seed))
+    from scipy import sparse
+
+    bare = sparse.issparse(records)
+    if bare:
+        names = tuple(f"code_{index:04d}" for index in range(records.shape[1]))
+        records = Codes(records, names)
+    elif not isinstance(records, Codes):
+        records = from_frame(records, schema)
+    return Fitted(fit_records(records, schema=schema, seed=seed, shown=shown, **options), bare=bare)
+
+
+def fit_records(
+    records: Table | Codes,
+    *,
+    schema: Schema | None = None,
+    seed: int = 0,
+    shown: Callable[[Iterator[Any], int], Iterator[Any]] = lambda steps, total: steps,
+    **options: Any,
+) -> TableSynthesizer | CodesSynthesizer:
+    """Learn how the rows of a table, or the codes of subjects, look; arguments as for `fit`."""
+    config = with_options(seed, options)
+    fitting = Fitting(records, config, World.from_environment(), declared=schema)
+    for _ in shown(fitting.play(), fitting.steps):
+        pass
+    return fitting.synthesizer()

@@ -54,14 +54,18 @@ class Copula:
     correlation: np.ndarray
 
     @classmethod
-    def fit(cls, table: Table) -> "Copula":
+    def fit(cls, table: Table, codec: Codec | None = None) -> "Copula":
         """Measure distributions, and correlations of the normal scores behind the tokens.
 
         Tokens show a normal score only as an interval. The covariance of the scores' means over
         these intervals is smaller than that of the scores by the variances of the means, to first
         order; it is scaled up by that.
+
+        Args:
+            table: Rows.
+            codec: Columns to tokens; None fits it to the rows.
         """
-        codec = Codec.fit(table)
+        codec = codec or Codec.fit(table)
         tokens = codec.encode(table)
         for index, column in enumerate(codec.columns):
             tokens[:, index] = column.ranks()[tokens[:, index]]

@@ -1,64 +1,41 @@
-"""A fitted table, ready to use: `fit(frame).sample(10_000)`.
+"""Fitted models of records: sample under conditions, save, load. Knows no configuration files.
 
-Knows tables and networks; nothing of configurations.
+One file is a model: weights, codec, and what was promised stand in it.
 """
 
-import copy
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
+from medsynth.config.tabular import Model
+from medsynth.core.codes import Codes
 from medsynth.core.random import Key
-from medsynth.core.table import Table
+from medsynth.core.table import Table, number_of
 from medsynth.errors import ConfigError, DataError, ModelError, UsageError
-from medsynth.tabular.codec import Codec
-from medsynth.tabular.game import AutoregressiveGame, RowBatch, hidden_likelihood
-from medsynth.tabular.network import AutoregressiveNetwork
-from medsynth.training.game import Noise, Share
-from medsynth.training.order import positions, share
-from medsynth.training.precision import choose_precision
-from medsynth.training.trainer import Trainer
+from medsynth.tabular.autoregressive import AutoregressiveNetwork, hidden_nats
+from medsynth.tabular.codec import Cells, Codec
+from medsynth.tabular.material import code_network, row_network, whole_noise
+from medsynth.tabular.models import CodeModel, RowModel
+from medsynth.tabular.sets import CodeRates
+from medsynth.tabular.vectors import Layout
 from medsynth.training.weights import load_model, mismatch, save_model
-from medsynth.training.world import World
 
-FORMAT = "medsynth-table/1"
-CHUNK = 4096
-"""Rows sampled at a time; each chunk visits the columns in an order of its own."""
+FORMAT = "medsynth-records/1"
+CHUNK = 1024
+"""Records made at a time; in each the network visits the columns in an order of its own."""
 
-FEWEST_ROWS = 50
-LEAST_STEPS = 4
-"""Steps between two looks at the held-out rows, when an epoch has fewer."""
+TRIES = 200
+"""Rounds of redrawing rows that break a rule, or are canaries."""
 
-HELD_OUT = 0.1
-"""Share of the rows that tell when to stop and are not learnt from."""
-
-
-@dataclass(frozen=True)
-class Spec:
-    """How large the network is and how long it learns.
-
-    Args:
-        width, depth, embedding: See `AutoregressiveNetwork`.
-        batch: Rows per step.
-        rate: Learning rate of Adam.
-        epochs: At most, of 4 steps at least; training stops when held-out rows are no longer
-            predicted better.
-        patience: Looks at the held-out rows, one an epoch, without a better one.
-    """
-
-    width: int = 256
-    depth: int = 2
-    embedding: int = 8
-    batch: int = 256
-    rate: float = 2e-3
-    epochs: int = 60
-    patience: int = 4
+Promise = Mapping[str, Any]
+"""What a private model has spent: `delta`, and the ledger."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,21 +43,46 @@ class TableSynthesizer:
     """A network that has learnt how rows of a table look.
 
     Args:
-        codec: Columns to tokens.
+        codec: Columns to cells.
+        layout: Of the cells.
         network: In evaluation mode.
-        spec: How it was made.
+        model: How it was made.
+        canaries: Tokens of made-up rows that were hidden in the table, `(C, D)`; never released.
+        promise: What was spent of privacy; None for a model without a promise.
         fingerprint: First 16 digits of the SHA-256 of its file, or "unsaved".
     """
 
     codec: Codec
-    network: AutoregressiveNetwork
-    spec: Spec
+    layout: Layout
+    network: RowModel
+    model: Model
+    canaries: np.ndarray
+    promise: Promise | None = None
     fingerprint: str = "unsaved"
+
+    @classmethod
+    def of(
+        cls,
+        codec: Codec,
+        layout: Layout,
+        model: Model,
+        state: Mapping[str, Tensor],
+        canaries: np.ndarray,
+        promise: Promise | None,
+    ) -> "TableSynthesizer":
+        """From weights.
+
+        Raises:
+            RuntimeError: The weights are of another network.
+        """
+        network = row_network(model, layout)
+        network.load_state_dict(state)
+        return cls(codec, layout, network.eval().requires_grad_(False), model, canaries, promise)
 
     def sample(
         self, rows: int, key: Key | int = 0, where: Mapping[str, str] | None = None
     ) -> Table:
-        """Make rows.
+        """Make rows; none is a canary, none breaks a rule of the schema.
 
         Args:
             rows: How many.
@@ -90,6 +92,7 @@ class TableSynthesizer:
         Raises:
             UsageError: Less than one row.
             ConfigError: A column or level that there is not.
+            DataError: The model never makes such a row.
         """
         if rows < 1:
             raise UsageError("at least 1 row", str(rows))
@@ -98,28 +101,26 @@ class TableSynthesizer:
             self.codec.names.index(self.codec.schema.column(name).name): self.codec.allowed(name, v)
             for name, v in (where or {}).items()
         }
+        cells = self._cells(rows, root, allowed)
+        for again in range(TRIES):
+            made = _set(self.codec.decode(cells.tokens, root.fold("values"), cells.offsets), where)
+            wrong = np.flatnonzero(_among(cells.tokens, self.canaries) | (made.broken() > 0))
+            if not len(wrong):
+                return made
+            more = self._cells(len(wrong), root.fold("again", again), allowed)
+            for whole, part in zip(cells, more, strict=True):
+                whole[wrong] = part
+        raise DataError(
+            "rows that obey all rules of the schema", f"{len(wrong)} of {rows} break them", None,
+            "The rules contradict the condition, or what was learnt.",
+        )  # fmt: skip
+
+    def _cells(self, rows: int, key: Key, allowed: Mapping[int, np.ndarray]) -> Cells:
         parts = [
-            self._chunk(min(CHUNK, rows - start), root.fold("rows", start), allowed)
+            self.network.draw(min(CHUNK, rows - start), key.fold("rows", start), allowed)
             for start in range(0, rows, CHUNK)
         ]
-        return self.codec.decode(np.concatenate(parts), root.fold("values"))
-
-    @torch.inference_mode()
-    def _chunk(self, rows: int, key: Key, allowed: Mapping[int, np.ndarray]) -> np.ndarray:
-        count = len(self.codec.sizes)
-        rng = key.numpy()
-        given = list(allowed)
-        rest = [i for i in rng.permutation(count).tolist() if i not in allowed]
-        tokens = torch.zeros(rows, count, dtype=torch.long)
-        known = torch.zeros(rows, count, dtype=torch.bool)
-        self.network.eval()
-        for index in (*given, *rest):
-            logits = self.network.column(self.network.features(tokens, known), index).float()
-            if index in allowed:
-                logits = logits.masked_fill(~torch.from_numpy(allowed[index]), -torch.inf)
-            tokens[:, index] = _drawn(logits, torch.from_numpy(rng.random(rows, np.float32)))
-            known[:, index] = True
-        return tokens.numpy()
+        return Cells(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     def log_likelihood(self, table: Table, draws: int = 8) -> np.ndarray:
         """An estimate of each row's log-likelihood, nats, `(N,)`: the mean over random orders.
@@ -127,42 +128,173 @@ class TableSynthesizer:
         Args:
             table: Rows with the same columns.
             draws: Random orders and numbers of shown columns.
+
+        Raises:
+            UsageError: The model has no likelihood.
         """
+        if not isinstance(self.network, AutoregressiveNetwork):
+            raise UsageError("an autoregressive model", self.model.kind)
         tokens = torch.from_numpy(self.codec.encode(table)).long()
         total = np.zeros(len(tokens))
         with torch.inference_mode():
             for draw in range(draws):
-                whole = Noise(draw, Share(0, len(tokens), len(tokens)), torch.device("cpu"))
-                total -= hidden_likelihood(self.network, tokens, whole).numpy()
+                noise = whole_noise(draw, len(tokens), torch.device("cpu"))
+                total -= hidden_nats(self.network, tokens, noise).numpy()
         return total / draws * tokens.shape[1]
 
     def save(self, path: Path) -> None:
         """Write `model.safetensors`; what it needs to be used again stands inside."""
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        arrays = {f"codec.{k}": torch.from_numpy(v) for k, v in self.codec.arrays().items()}
-        told = {
-            "format": FORMAT,
-            "codec": json.dumps(self.codec.to_json()),
-            "spec": json.dumps(vars(self.spec)),
-        }
-        save_model(path, tensors | arrays, told)
+        arrays = {f"codec.{k}": v for k, v in self.codec.arrays().items()}
+        shares = {"layout.shares": np.concatenate(self.layout.shares)}
+        told = {"what": "rows", "codec": json.dumps(self.codec.to_json())}
+        _save(path, self, arrays | shares | {"canaries": self.canaries}, told)
 
 
-def _drawn(logits: Tensor, u: Tensor) -> Tensor:
-    """One token per row from its distribution, by the inverse of the cumulative sum."""
-    steps = logits.softmax(1).cumsum(1)
-    steps = steps / steps[:, -1:]
-    return (
-        torch.searchsorted(steps, u[:, None].contiguous()).squeeze(1).clamp(max=logits.shape[1] - 1)
-    )
+def _set(table: Table, where: Mapping[str, str] | None) -> Table:
+    """The very values that were asked for, where a token stands for several."""
+    values = dict(table.values)
+    for name, text in (where or {}).items():
+        column = table.schema.column(name)
+        if text not in column.marks:
+            values[name] = np.full_like(values[name], number_of(column, text))
+    return replace(table, values=values)
 
 
-def load(path: Path | str) -> TableSynthesizer:
-    """A table's model from a run folder or a `model.safetensors`.
+def _among(tokens: np.ndarray, canaries: np.ndarray) -> np.ndarray:
+    """Which rows are canaries, `(N,)`."""
+    known = {row.tobytes() for row in np.ascontiguousarray(canaries, np.int32)}
+    if not known:
+        return np.zeros(len(tokens), bool)
+    return np.array([row.tobytes() in known for row in np.ascontiguousarray(tokens, np.int32)])
+
+
+@dataclass(frozen=True, eq=False)
+class CodesSynthesizer:
+    """A network that has learnt which codes subjects have.
+
+    Args:
+        names: Of the codes.
+        known: What was counted of them.
+        network: In evaluation mode.
+        model: How it was made.
+        binary: Whether no code is counted twice.
+        canaries: Made-up subjects that were hidden among the others, CSR; never released.
+        promise, fingerprint: See `TableSynthesizer`.
+    """
+
+    names: tuple[str, ...]
+    known: CodeRates
+    network: CodeModel
+    model: Model
+    binary: bool
+    canaries: Any
+    promise: Promise | None = None
+    fingerprint: str = "unsaved"
+
+    @classmethod
+    def of(
+        cls,
+        names: Sequence[str],
+        known: CodeRates,
+        model: Model,
+        state: Mapping[str, Tensor],
+        binary: bool,
+        canaries: Any,
+        promise: Promise | None,
+    ) -> "CodesSynthesizer":
+        """From weights.
+
+        Raises:
+            RuntimeError: The weights are of another network.
+        """
+        network = code_network(model, known, binary=binary)
+        network.load_state_dict(state)
+        network.eval().requires_grad_(False)
+        hidden = (
+            sparse.csr_matrix((0, len(names)), dtype=np.int32) if canaries is None else canaries
+        )
+        return cls(tuple(names), known, network, model, binary, hidden, promise)
+
+    def sample(
+        self, rows: int, key: Key | int = 0, where: Mapping[str, str] | None = None
+    ) -> Codes:
+        """Make subjects.
+
+        Args:
+            rows: How many.
+            key: The same key gives the same subjects.
+            where: Code → `"1"` for subjects that have it, `"0"` for such that do not.
+
+        Raises:
+            UsageError: Less than one subject.
+            ConfigError: A value other than 0 and 1.
+            DataError: No such code, or the model never makes such a subject.
+        """
+        if rows < 1:
+            raise UsageError("at least 1 row", str(rows))
+        asked: dict[str, list[int]] = {"1": [], "0": []}
+        empty = Codes(sparse.csr_matrix((0, len(self.names))), self.names)
+        for name, value in (where or {}).items():
+            if value not in asked:
+                raise ConfigError("1 (has the code) or 0 (has it not)", repr(value), name)
+            asked[value].append(empty.index(name))
+        root = key if isinstance(key, Key) else Key(key, ("codes",))
+        parts = []
+        for start in range(0, rows, CHUNK):
+            count, branch = min(CHUNK, rows - start), root.fold("rows", start)
+            made = self.network.draw(count, branch, asked["1"], asked["0"])
+            for again in range(100):
+                found = np.flatnonzero(_known_sets(made, self.canaries))
+                if not len(found):
+                    break
+                more = self.network.draw(
+                    len(found), branch.fold("again", again), asked["1"], asked["0"]
+                )
+                kept = np.setdiff1d(np.arange(count), found)
+                made = sparse.vstack([made[kept], more], "csr")
+            parts.append(made)
+        return Codes(sparse.vstack(parts, "csr"), self.names)
+
+    def save(self, path: Path) -> None:
+        """Write `model.safetensors`; what it needs to be used again stands inside."""
+        known = {f"codes.{k}": v for k, v in vars(self.known).items()}
+        hidden = {"canaries": np.asarray(self.canaries.todense(), np.int32)}
+        told = {"what": "codes", "names": json.dumps(self.names), "binary": json.dumps(self.binary)}
+        _save(path, self, known | hidden, told)
+
+
+def _known_sets(made: Any, canaries: Any) -> np.ndarray:
+    """Which subjects have exactly the codes of a canary, `(N,)`."""
+    if not canaries.shape[0]:
+        return np.zeros(made.shape[0], bool)
+    ones, theirs = (m.astype(bool).astype(np.int32) for m in (made, canaries))
+    shared = (ones @ theirs.T).toarray()
+    sizes, wanted = np.diff(ones.indptr), np.diff(theirs.indptr)
+    return np.asarray(((shared == sizes[:, None]) & (shared == wanted)).any(1))
+
+
+def _save(
+    path: Path,
+    made: TableSynthesizer | CodesSynthesizer,
+    arrays: Mapping[str, np.ndarray],
+    told: Mapping[str, str],
+) -> None:
+    tensors = {f"network.{k}": v for k, v in made.network.state_dict().items()}
+    metadata = {
+        "format": FORMAT,
+        "model": json.dumps(asdict(made.model)),
+        "promise": json.dumps(made.promise),
+        **told,
+    }
+    save_model(path, tensors | {k: torch.from_numpy(v) for k, v in arrays.items()}, metadata)
+
+
+def load(path: Path | str) -> TableSynthesizer | CodesSynthesizer:
+    """A model of records from a run folder or a `model.safetensors`.
 
     Raises:
         UsageError: No model there.
-        ModelError: The file is not a table's model of this version.
+        ModelError: The file is not a model of records of this version.
     """
     file = Path(path)
     file = file / "model.safetensors" if file.is_dir() else file
@@ -171,102 +303,27 @@ def load(path: Path | str) -> TableSynthesizer:
     tensors, metadata, fingerprint = load_model(file)
     if metadata.get("format") != FORMAT:
         raise ModelError(f"a model of format {FORMAT!r}", repr(metadata.get("format")), file)
-    arrays = {k.removeprefix("codec."): v.numpy() for k, v in tensors.items() if k[:6] == "codec."}
-    codec = Codec.from_json(json.loads(metadata["codec"]), arrays)
-    spec = Spec(**json.loads(metadata["spec"]))
-    network = AutoregressiveNetwork(codec.sizes, spec.width, spec.depth, spec.embedding)
-    weights = {k.removeprefix("network."): v for k, v in tensors.items() if k[:8] == "network."}
+    plain: dict[str, Any] = json.loads(metadata["model"])
+    model = Model(**(plain | {"critic": tuple(plain["critic"])}))
+    promise = json.loads(metadata["promise"])
+    state = {k.removeprefix("network."): v for k, v in tensors.items() if k[:8] == "network."}
+    arrays = {k: v.numpy() for k, v in tensors.items() if k[:8] != "network."}
+    made: TableSynthesizer | CodesSynthesizer
     try:
-        network.load_state_dict(weights)
+        if metadata["what"] == "rows":
+            codec = Codec.from_json(
+                json.loads(metadata["codec"]),
+                {k.removeprefix("codec."): v for k, v in arrays.items() if k[:6] == "codec."},
+            )
+            edges = np.cumsum(codec.sizes)[:-1]
+            shares = tuple(np.split(arrays["layout.shares"], edges))
+            layout = replace(Layout.of(codec, None), shares=shares)
+            made = TableSynthesizer.of(codec, layout, model, state, arrays["canaries"], promise)
+        else:
+            known = CodeRates(*(arrays[f"codes.{k}"] for k in ("lengths", "rates", "repeats")))
+            hidden = sparse.csr_matrix(arrays["canaries"])
+            names, binary = json.loads(metadata["names"]), json.loads(metadata["binary"])
+            made = CodesSynthesizer.of(names, known, model, state, binary, hidden, promise)
     except RuntimeError as error:
         raise ModelError("the weights of that network", mismatch(error), file) from error
-    return TableSynthesizer(codec, network.eval().requires_grad_(False), spec, fingerprint)
-
-
-def fit_table(
-    table: Table,
-    spec: Spec | None = None,
-    seed: int = 0,
-    shown: Callable[[Iterator[Any], int], Iterator[Any]] = lambda steps, total: steps,
-) -> TableSynthesizer:
-    """Learn how the rows of a table look.
-
-    Args:
-        table: At least 50 rows.
-        spec: Size and length; None takes what suits most tables.
-        seed: Root of initial weights, order and noise.
-        shown: Shows progress over steps.
-
-    Raises:
-        DataError: Too few rows, or nothing to model.
-    """
-    if table.rows < FEWEST_ROWS:
-        raise DataError(f"at least {FEWEST_ROWS} rows", str(table.rows))
-    spec = spec or Spec()
-    if min(spec.width, spec.depth, spec.embedding, spec.batch, spec.epochs) < 1:
-        raise ConfigError("width, depth, embedding, batch and epochs of at least 1", "less")
-    codec = Codec.fit(table)
-    tokens = torch.from_numpy(codec.encode(table)).long()
-    order = Key(seed, ("held out",)).numpy().permutation(len(tokens))
-    few = max(int(HELD_OUT * len(tokens)), 10)
-    held_out, learnt = tokens[order[:few]], tokens[order[few:]]
-    batch = min(spec.batch, len(learnt))
-    torch.manual_seed(Key(seed, ("network",)).integer())
-    game = AutoregressiveGame(
-        AutoregressiveNetwork(codec.sizes, spec.width, spec.depth, spec.embedding)
-    )
-    world = World.from_environment()
-    game.players.to(world.device)
-    trainer = Trainer(
-        game,
-        {"generator": torch.optim.AdamW(game.players.parameters(), spec.rate, weight_decay=0.01)},
-        world=world,
-        seed=seed,
-        batch=batch,
-        precision=choose_precision("fp32", world.device),
-        clip_norm=5.0,
-        ema_halflife_cases=1.0 * len(learnt),
-    )
-    look = max(-(-len(learnt) // batch), LEAST_STEPS)
-    best, since, kept = np.inf, 0, copy.deepcopy(trainer.averaged("generator").state_dict())
-    work = trainer.fit(rows_in_turn(learnt, trainer, batch), spec.epochs * look)
-    for _ in shown(work, spec.epochs * look):
-        if trainer.step % look:
-            continue
-        now = _held_out(trainer, held_out)
-        if now < best - 1e-4:
-            best, since, kept = now, 0, copy.deepcopy(trainer.averaged("generator").state_dict())
-        else:
-            since += 1
-            if since >= spec.patience:
-                break
-    network = AutoregressiveNetwork(codec.sizes, spec.width, spec.depth, spec.embedding)
-    network.load_state_dict(kept)
-    return TableSynthesizer(codec, network.eval().requires_grad_(False), spec)
-
-
-def rows_in_turn(tokens: Tensor, trainer: Trainer, batch: int) -> Iterator[RowBatch]:
-    """This rank's micro-batches, from the trainer's step on."""
-    world, step = trainer.world, trainer.step
-    while True:
-        at = positions(step, batch, len(tokens), trainer.seed)
-        for micro in range(trainer.accumulate):
-            part = share(batch, world.rank, world.size, micro, trainer.accumulate)
-            rows = at[part.first : part.first + part.size]
-            yield RowBatch(tokens[rows].to(world.device))
-        step += 1
-
-
-@torch.inference_mode()
-def _held_out(trainer: Trainer, tokens: Tensor) -> float:
-    """Negative log-likelihood of held-out rows by the averaged network, always the same draws."""
-    network = trainer.averaged("generator")
-    assert isinstance(network, AutoregressiveNetwork)
-    network.eval()
-    device = trainer.world.device
-    draws = [Noise(draw, Share(0, len(tokens), len(tokens)), device) for draw in range(4)]
-    return float(
-        np.mean(
-            [hidden_likelihood(network, tokens.to(device), noise).mean().item() for noise in draws]
-        )
-    )
+    return replace(made, fingerprint=fingerprint)

@@ -20,6 +20,7 @@ class Phase(NamedTuple):
         player: Whose parameters are updated.
         every: Steps between two turns; above 1 it is lazy regularisation, and the trainer
             multiplies the loss by `every` so that its weight does not depend on how often it runs.
+        first, last: Steps between which it is played, `last` not included; None for no end.
 
     Source:
         Karras et al., *Analyzing and improving the image quality of StyleGAN*
@@ -29,6 +30,13 @@ class Phase(NamedTuple):
     name: str
     player: str
     every: int = 1
+    first: int = 0
+    last: int | None = None
+
+    def due(self, step: int) -> bool:
+        """Whether it is played in a step."""
+        inside = self.first <= step and (self.last is None or step < self.last)
+        return inside and step % self.every == 0
 
 
 class Share(NamedTuple):

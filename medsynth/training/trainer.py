@@ -141,7 +141,7 @@ class Trainer:
             metrics: Metrics = {}
             self._before, self._turns = self.ledger, list[Private]()
             for phase in self.game.phases:
-                if self.step % phase.every == 0:
+                if phase.due(self.step):
                     metrics |= self._turn(phase, micros)
             self._average()
             self.step += 1

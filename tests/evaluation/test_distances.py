@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 from scipy import linalg, stats
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from medsynth.core.random import Key
 from medsynth.evaluation.distances import frechet, mmd
 from medsynth.evaluation.statistics import (
     attack_auc,
+    auc,
     mean_interval,
     member_control,
     over_people,
@@ -94,3 +96,18 @@ def test_an_interval_over_people_is_as_wide_as_there_are_few_people() -> None:
     few = over_people(values, ["a", "a", "b", "b", "c", "c", "d", "d"], Key(0))
     assert few.figure[1:] == (None, None)  # four people say nothing of their spread
     assert few.people == 4
+
+
+def test_attack_scores_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    members, others = rng.integers(0, 9, 70) + 1, rng.integers(0, 9, 90)
+    truth = np.repeat([1, 0], (70, 90))
+    scores = np.concatenate([members, others])
+    assert auc(members, others) == pytest.approx(roc_auc_score(truth, scores))
+    fpr, tpr, _ = roc_curve(truth, scores, drop_intermediate=False)
+    for share in (0.01, 0.2):
+        assert true_positives_at(members, others, share) == pytest.approx(
+            np.interp(share, fpr, tpr)
+        )
+    # half of the others share the best score with all members: 1 % of false positives finds 2 %
+    assert true_positives_at(np.ones(50), np.repeat([1, 0], 50), 0.01) == pytest.approx(0.02)

@@ -6,14 +6,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import f1_score
 
 from medsynth.cli import main
 from medsynth.core.frames import from_frame
 from medsynth.core.random import Key
 from medsynth.core.table import Schema, Table
 from medsynth.errors import ConfigError
-from medsynth.evaluation import tables
+from medsynth.evaluation import disclosed, disclosure, tables
 from medsynth.evaluation.records import Record, Section
+from medsynth.evaluation.tables import privacy
+from medsynth.evaluation.tables.gower import gower, ready
+from medsynth.evaluation.tables.learners import area
+from medsynth.evaluation.tables.utility import utility
 from medsynth.tabular.baselines import Copula, Independent
 from medsynth.tabular.codec import Codec
 
@@ -41,7 +46,7 @@ def like(real: Table, rows: int, seed: int) -> Table:
 @pytest.fixture(scope="module")
 def measured(real: Table) -> Section:
     made = like(real, 1500, 1)
-    return tables.measure(real, made, Key(0), held_out=like(real, 1500, 2), target="died")
+    return tables.measure(real, made, Key(0), held_out=like(real, 1500, 4), target="died")
 
 
 def one(section: Section, metric: str, **where: str) -> Record:
@@ -57,13 +62,34 @@ def test_rows_of_the_same_making_reach_the_ceiling(measured: Section) -> None:
         record = one(measured, metric, model="synthetic")
         assert record.value == pytest.approx(record.ceiling, abs=0.02), metric
     assert one(measured, "detection_auc", model="synthetic").value == pytest.approx(0.5, abs=0.05)
-    useful = one(measured, "utility_auc", training="synthetic", segmentor="gradient boosting")
+    useful = one(measured, "utility_auc", training="synthetic", learner="gradient boosting")
     assert useful.value == pytest.approx(useful.ceiling, abs=0.03)
     assert (useful.floor or 1) < 0.6
+    assert useful.low is not None
+    assert useful.low < (useful.value or 0) < (useful.high or 0)
+    assert not [v.text for v in measured.verdicts if v.grade == "bad"]
+
+
+def test_attacks_and_their_controls_stand_at_chance_where_nothing_is_kept(
+    measured: Section,
+) -> None:
     near = one(measured, "nearer_to_members")
-    assert (near.low or 1) < 0.5 < (near.high or 0)
-    auc = one(measured, "membership_auc")
-    assert (auc.low or 1) < 0.5 < (auc.high or 0)
+    shuffled = one(measured, "nearer_to_members", control=disclosure.RELABELLED)
+    assert (shuffled.low or 1) < (near.value or 0) < (shuffled.high or 0)
+    assert (shuffled.low or 1) < 0.5 < (shuffled.high or 0)
+    for metric, chance in (("membership_auc", 0.5), ("membership_tpr_at_1_fpr", 0.01)):
+        for record in (one(measured, metric), one(measured, metric, control=disclosure.CONTROL)):
+            assert (record.low or 0) <= chance <= (record.high or 0), record
+            assert record.floor == chance
+    for known in ("2 of 4 columns", "3 of 4 columns"):
+        gain = one(measured, "attribute_f1_gain", neighbours="10", known=known)
+        assert (gain.low or 0) < 0 < (gain.high or 0)
+        told = one(measured, "attribute_f1", neighbours="10", known=known)
+        assert (told.floor or 1) < (told.value or 0) < (told.ceiling or 0)
+    for record in measured.records:
+        if record.metric == "presence_precision" and record.value is not None:
+            assert (record.low or 0) <= 0.5 <= (record.high or 1)
+    assert not any(v.grade == "good" for v in disclosed.verdicts(measured.records))
 
 
 def test_independent_columns_are_caught(real: Table, measured: Section) -> None:
@@ -78,9 +104,27 @@ def test_independent_columns_are_caught(real: Table, measured: Section) -> None:
 def test_replayed_rows_are_caught(real: Table) -> None:
     section = tables.measure(real, real, Key(0), held_out=like(real, 1500, 2))
     assert one(section, "exact_copies").value == 1
-    assert (one(section, "nearer_to_members").low or 0) > 0.6
+    assert (one(section, "nearer_to_members").value or 0) > 0.6
     assert (one(section, "membership_auc").value or 0) > 0.8
-    assert any(v.grade == "bad" and "membership" in v.text for v in section.verdicts)
+    sure = one(section, "membership_tpr_at_1_fpr")
+    assert (sure.low or 0) > (one(section, sure.metric, control=disclosure.CONTROL).high or 1)
+    assert one(section, "presence_sensitivity", within="0").value == 1
+    assert (one(section, "presence_precision", within="0").low or 0) > 0.6
+    gain = one(section, "attribute_f1_gain", neighbours="1", known="3 of 4 columns")
+    assert (gain.low or 0) > 0.1
+    told = one(section, "attribute_f1", neighbours="1", known="3 of 4 columns")
+    assert told.value == pytest.approx(told.ceiling, abs=0.05)
+    assert (one(section, "exact_copies_gain").value or 0) > 0.5
+    bad = [v.text.split(":")[0] for v in section.verdicts if v.grade == "bad"]
+    for attack in (
+        "membership",
+        "nearest records",
+        "presence",
+        "attributes",
+        "copies",
+        "detection",
+    ):
+        assert attack in bad
 
 
 def test_lost_levels_are_seen(real: Table) -> None:
@@ -104,8 +148,8 @@ def test_marginals_by_hand() -> None:
 
 def test_without_held_out_rows_figures_are_refused(real: Table) -> None:
     section = tables.measure(real, like(real, 400, 3), Key(0), target="died")
-    for metric in ("utility_auc", "membership_auc", "nearer_to_members"):
-        assert "held-out rows" in one(section, metric).where["refused"]
+    for metric in ("utility_auc", *disclosure.ATTACKS):
+        assert "needs 100 held-out rows" in one(section, metric).where["refused"]
     with pytest.raises(ConfigError, match="few values"):
         tables.measure(real, like(real, 400, 3), Key(0), target="age")
     with pytest.raises(ConfigError, match="Did you mean 'died'"):
@@ -127,10 +171,17 @@ def test_the_command(real: Table, tmp_path: Path, capsys: pytest.CaptureFixture[
         people(300, seed).to_csv(tmp_path / f"{name}.csv", index=False)
     command = ["evaluate", "table", "--real", str(tmp_path / "real.csv"), "--synthetic",
                str(tmp_path / "made.csv"), "-o", str(tmp_path / "report")]  # fmt: skip
-    held = ["--held-out", str(tmp_path / "held.csv"), "--target", "died"]
-    assert main([*command, *held]) == 0
+    held = ["--held-out", str(tmp_path / "held.csv"), "--target", "died", "--subgroup", "sex"]
+    assert main([*command, *held, "--json"]) == 0
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert {r["section"] for r in report["records"]} == {"table"}
+    assert json.loads(capsys.readouterr().out) == report["records"]
+    assert {r["where"]["level"] for r in report["records"] if r["metric"] == "subgroup_auc"} == {
+        "F",
+        "M",
+    }
+    assert main([*command, "--subgroup", "sex"]) == 2
+    assert "--target" in capsys.readouterr().err
     strange = people(300, 1).assign(sex="X")
     strange.to_csv(tmp_path / "made.csv", index=False)
     assert main(command) == 1
@@ -148,3 +199,127 @@ def test_rules_are_counted_beside_the_real_rows(real: Table) -> None:
     section = tables.measure(ruled, ruled, Key(0))
     record = one(section, "rules_broken")
     assert record.value == record.floor == pytest.approx((ruled.broken() > 0).mean())
+
+
+def few(text: str, schema: Schema | None = None) -> Table:
+    """Rows of names: columns are characters, a dot is missing."""
+    return from_frame(pd.DataFrame([dict(zip("abc", row, strict=False)) for row in text.split()]),
+                      schema)  # fmt: skip
+
+
+def test_gower_by_hand() -> None:
+    frame = pd.DataFrame({"x": [0.0, 10.0, np.nan, 20.0, 5.0], "s": ["u", "v", "u", "u", None]})
+    whole = from_frame(frame)
+    low, high = np.percentile([0, 10, 20, 5], (5, 95))
+    some = ready(whole.take([0, 2, 4]), whole)
+    found = gower(some, ready(whole, whole))
+    ten = 10 / (high - low)
+    assert found[0] == pytest.approx([0, (ten + 1) / 2, 0.5, 0.5, (ten / 2 + 1) / 2], abs=1e-6)
+    assert found[1] == pytest.approx([0.5, 1, 0, 0.5, 1])
+    assert found[2, 4] == 0
+    # a missing number stands at the same place in every table, whatever else is there
+    other = from_frame(pd.DataFrame({"x": [-900.0, np.nan], "s": ["u", "u"]}), whole.schema)
+    assert gower(some, ready(other, whole))[1].tolist() == [0.5, 0]
+
+
+def test_presence_by_hand() -> None:
+    members, others = np.repeat([0, 0.0, 0.3], 5), np.repeat([0, 0.5, 0.6], 5)
+    found = list(disclosure.presence(members, others, (0.0, 0.4), Key(0)))
+    values = [(r.metric, r.where["within"], r.value, r.floor) for r in found]
+    assert values == [
+        ("presence_sensitivity", "0", pytest.approx(2 / 3), pytest.approx(1 / 3)),
+        ("presence_precision", "0", pytest.approx(2 / 3), 0.5),
+        ("presence_sensitivity", "0.4", 1.0, pytest.approx(1 / 3)),
+        ("presence_precision", "0.4", 0.75, 0.5),
+    ]
+    few = list(disclosure.presence(members[8:], others[8:], (0.0,), Key(0)))
+    assert few[0].value == pytest.approx(2 / 7)
+    assert few[1].where["refused"] == "needs 10 claims, there are 2"
+
+
+def test_attributes_are_guessed_by_the_nearest_rows() -> None:
+    real = few("xpk xql ypk yql ypl")
+    released = few("xpk xpk xql yql", real.schema)
+    people = few("xpk yqk", real.schema)
+    codec = Codec.fit(real)
+    found = privacy.guesses(people, released, real, codec, [("a",), ("a", "b")], (1, 3))
+    # known a: of the three with x most say p and k; of y the only row says q and l
+    assert found[3][0].tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert found[1][1].tolist() == [[1, 0, 0], [1, 1, 1]]
+    assert privacy.accuracy(found[1][1:]) == pytest.approx(1 / 3)
+
+
+def test_macro_f1_is_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    guessed = rng.integers(0, 4, (60, 2, 3))
+    expected = [
+        f1_score(guessed[:, 0, i], guessed[:, 1, i], average="macro", zero_division=0)
+        for i in range(3)
+    ]
+    assert privacy.macro_f1(guessed) == pytest.approx(np.mean(expected))
+
+
+def test_a_copy_counts_beyond_what_held_out_people_have() -> None:
+    made = [b"common"] * 6 + [b"rare"] * 4
+    records = list(disclosure.copies(made, [b"common", b"rare", b"x"], [b"common", b"rare"],
+                                     [b"common", b"y"], Key(0)))  # fmt: skip
+    whole, part, gain = records[:3]
+    assert (whole.value, part.value, part.floor) == (1.0, 1.0, 0.6)
+    assert gain.value == pytest.approx(0.4)
+
+
+def test_nearer_counts_ties_half() -> None:
+    blocks = [np.array([[0.1, 0.4, 0.2, 0.3], [0.3, 0.5, 0.3, 0.9]]), np.array([[1, 1, 0, 1.0]])]
+    nearest = disclosure.Nearest.of(blocks, 2)
+    assert nearest.near.tolist() == [0.1, 0.3, 1.0]
+    assert nearest.far.tolist() == [0.2, 0.3, 0.0]
+    assert nearest.closer(np.array([True, True, False, False])) == pytest.approx(0.5)
+    assert nearest.closer(np.array([True, False, True, False])) == pytest.approx(1)
+    assert nearest.closer(np.array([False, True, False, True])) == pytest.approx(0)
+
+
+def unequal(rows: int, seed: int, women: float) -> pd.DataFrame:
+    """What foretells death in men says the opposite in women."""
+    rng = np.random.default_rng(seed)
+    sex = np.where(rng.random(rows) < women, "F", "M")
+    sex[:4] = "X"
+    lab = rng.normal(0, 1, rows).round(2)
+    risk = np.where(sex == "F", -lab, lab) + rng.normal(0, 0.4, rows)
+    return pd.DataFrame({"sex": sex, "lab": lab, "died": np.where(risk > 0, "yes", "no")})
+
+
+def test_rows_of_a_rare_group_help_that_group() -> None:
+    real = from_frame(unequal(600, 0, 0.03))
+    made, held_out = (
+        from_frame(unequal(600, seed, share), real.schema) for seed, share in ((1, 0.9), (2, 0.5))
+    )
+    sides = {"real": real, "synthetic": made, "copula": made, "none": real}
+    records = list(utility(sides, held_out, "died", "sex", Key(0)))
+    trained = {
+        r.where["training"]: r
+        for r in records
+        if r.metric == "subgroup_auc" and r.where["level"] == "F"
+        and r.where.get("learner") == "gradient boosting"
+    }  # fmt: skip
+    assert (trained["real"].high or 1) < (trained["real+synthetic"].low or 0)
+    assert trained["real+synthetic"].ceiling == trained["real"].value
+    change = next(
+        r for r in records
+        if r.metric == "subgroup_gap_change" and r.where["learner"] == "gradient boosting"
+        and r.where["training"] == "real+synthetic"
+    )  # fmt: skip
+    assert (change.high or 0) < 0
+    refused = next(r for r in records if r.where.get("level") == "X" and "refused" in r.where)
+    assert refused.where["refused"] == "needs 100 held-out rows, there are 4"
+    share = next(r for r in records if r.metric == "subgroup_share" and r.where["level"] == "F")
+    assert share.value == pytest.approx(made.where("sex", "F").mean(), abs=0.01)
+    with pytest.raises(ConfigError, match="subgroup with few values"):
+        list(utility(sides, held_out, "died", "lab", Key(0)))
+    with pytest.raises(ConfigError, match="expected a target"):
+        list(utility(sides, held_out, None, "sex", Key(0)))
+
+
+def test_a_level_that_was_never_trained_on_has_an_area_of_one_half() -> None:
+    scores = np.array([[0, 0.9, 0.1], [0, 0.8, 0.2], [1, 0.3, 0.7], [2, 0.5, 0.5]])
+    assert area(scores, (0, 1)) == pytest.approx((1 + 1 + 0.5) / 3)
+    assert np.isnan(area(scores[:2], (0, 1)))

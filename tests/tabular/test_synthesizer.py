@@ -10,7 +10,6 @@ from medsynth import tabular
 from medsynth.core.frames import from_frame, to_frame
 from medsynth.core.random import Key
 from medsynth.errors import ConfigError, DataError, ModelError, UsageError
-from medsynth.tabular.codec import Codec
 
 
 def ward(rows: int, seed: int = 0) -> pd.DataFrame:
@@ -28,7 +27,7 @@ def ward(rows: int, seed: int = 0) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def fitted() -> tabular.Fitted:
-    return tabular.fit(ward(3000), epochs=15)
+    return tabular.fit(ward(3000), epochs=30)
 
 
 def test_what_belongs_together_stays_together(fitted: tabular.Fitted) -> None:
@@ -51,11 +50,12 @@ def test_what_belongs_together_stays_together(fitted: tabular.Fitted) -> None:
 
 
 def test_conditions_hold_and_the_rest_follows(fitted: tabular.Fitted) -> None:
-    men = fitted.sample(1000, where={"sex": "M"})
+    men = fitted.sample(4000, where={"sex": "M"})
     assert (men["sex"] == "M").all()
     assert (men["drug"] == "b").mean() == pytest.approx(0.9, abs=0.05)
     none = fitted.sample(50, where={"weight": ""})
     assert none["weight"].isna().all()
+    assert (fitted.sample(50, where={"age": "63"})["age"] == 63).all()
     with pytest.raises(ConfigError, match="Did you mean 'sex'"):
         fitted.sample(10, where={"sexx": "M"})
     with pytest.raises(ConfigError, match="a level of sex"):
@@ -99,19 +99,6 @@ def test_few_rows_stop_before_they_are_learnt_by_heart() -> None:
     assert known - model.log_likelihood(fresh).mean() < 0.15 * abs(known)
 
 
-def test_the_codec_goes_back_and_forth() -> None:
-    table = from_frame(ward(500))
-    codec = Codec.fit(table)
-    tokens = codec.encode(table)
-    assert (tokens >= 0).all()
-    assert (tokens < np.array(codec.sizes)).all()
-    back = codec.decode(tokens, Key(0))
-    for name in ("sex", "drug", "grade", "age"):
-        assert (back.values[name] == table.values[name]).all(), name
-    assert (back.absent("weight") == table.absent("weight")).all()
-    assert (codec.encode(back) == tokens).mean() > 0.97  # a draw may round over a bin's edge
-
-
 @pytest.mark.parametrize("frame", [
     pd.DataFrame({"a": [1] * 60, "b": [None] * 60, "c": range(60)}),
     pd.DataFrame({"a": np.linspace(0, 1, 60) ** 3}),
@@ -124,7 +111,7 @@ def test_odd_tables_are_modelled_all_the_same(frame: pd.DataFrame) -> None:
 
 
 def test_tables_that_cannot_be_fitted() -> None:
-    with pytest.raises(DataError, match="at least 50 rows"):
+    with pytest.raises(DataError, match="at least 50 records"):
         tabular.fit(ward(20))
     with pytest.raises(DataError, match="identifiers only"):
         tabular.fit(pd.DataFrame({"patient_id": range(100)}))

@@ -1,0 +1,204 @@
+"""`medsynth generate RUN --rows N`: rows or codes from a model of records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medsynth.commands import console
+from medsynth.errors import ConfigError, DataError, UsageError
+
+if TYPE_CHECKING:
+    from medsynth.core.table import Table
+    from medsynth.tabular import CodesSynthesizer, TableSynthesizer
+
+JOINT_ROWS = 20_000
+"""Rows that the model makes to know how its levels go together, when no real table is named."""
+
+
+@dataclass(frozen=True)
+class GenerateRecords:
+    """Make records.
+
+    Args:
+        model: A run, or its model.safetensors.
+        out: `.csv`, `.csv.gz`, `.tsv`, `.parquet`; for codes also `.npz`. Beside it stands
+            `OUT.json`: where the rows come from.
+        rows: How many.
+        seed: The same seed gives the same records.
+        where: `column=value` that all of them have.
+        targets: `column=level:share,…` for equalisation, several columns at once.
+        real: The real table, to tell how many people stand behind the targets.
+        epsilon: Refuse unless the model was trained within it.
+        k: Least number of rows in a cell of the quasi-identifiers.
+        quasi: Quasi-identifiers, `sex`, `age` or `age=18,40,65`.
+        json: Print the answer as JSON.
+    """
+
+    model: Path
+    out: Path
+    rows: int
+    seed: int = 0
+    where: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    real: Path | None = None
+    epsilon: float | None = None
+    k: int | None = None
+    quasi: tuple[str, ...] = ()
+    json: bool = False
+
+    def run(self) -> int:
+        """Generate, write and say what was done."""
+        from medsynth import tabular
+        from medsynth.core.paths import write_text
+        from medsynth.io import tables
+
+        if (self.k is None) != (not self.quasi):
+            raise UsageError("both --k and --quasi, or none", "one")
+        self._refuse_foreign()
+        model = tabular.load(self.model)
+        self._refuse_unpromised(model)
+        where = _conditions(self.where)
+        told: dict[str, Any] = {
+            "synthetic": True, "model": model.fingerprint, "kind": model.model.kind,
+            "seed": self.seed, "where": where, "promise": model.promise,
+        }  # fmt: skip
+        if isinstance(model, tabular.CodesSynthesizer):
+            if self.targets or self.quasi:
+                raise UsageError("--target and --k with tables of columns", "a model of codes")
+            codes = model.sample(self.rows, self.seed, where)
+            tables.write_codes(self.out, codes)
+            told |= {"rows": len(codes)}
+        else:
+            table = self._rows(model, where, told)
+            tables.write(self.out, table)
+            told |= {"rows": table.rows, "rules_broken": int((table.broken() > 0).sum())}
+        import json
+
+        write_text(_sidecar(self.out), json.dumps(told, indent=2, sort_keys=True) + "\n")
+        console.say(f"{told['rows']:,} records in {self.out}")
+        if self.json:
+            console.answer(told | {"out": self.out})
+        return 0
+
+    def _rows(
+        self, model: "TableSynthesizer", where: Mapping[str, str], told: dict[str, Any]
+    ) -> "Table":
+        from medsynth.core.random import Key
+        from medsynth.io import tables
+        from medsynth.tabular.anonymity import anonymous, parse_quasi
+        from medsynth.tabular.equalise import equalised, parse_targets
+
+        key = Key(self.seed, ("table",))
+
+        def draw(rows: int, root: Key, more: Mapping[str, str]) -> "Table":
+            return model.sample(rows, root, {**where, **more})
+
+        if self.targets:
+            targets = parse_targets(self.targets, model.codec.schema)
+            if self.real is not None:
+                joint = tables.read(self.real, model.codec.schema)
+                for name, value in where.items():
+                    joint = joint.take(joint.where(name, value).nonzero()[0])
+            else:
+                joint = draw(JOINT_ROWS, key.fold("joint"), {})
+            table, report = equalised(draw, joint, targets, self.rows, key)
+            behind = "real rows" if self.real is not None else "rows of the model's own"
+            told["equalised"] = report.to_json() | {"behind": behind}
+            for words in report.warnings:
+                console.say(f"warning: {words}")
+            console.say(
+                f"equalised: effective sample size {report.effective_rows:.0f} of "
+                f"{report.real_rows:,} {behind}"
+            )
+        else:
+            table = model.sample(self.rows, key, where)
+        if self.k is not None:
+            quasi = parse_quasi(self.quasi, table)
+            table, small = anonymous(draw, table, quasi, self.k, key.fold("anonymous"))
+            told["anonymous"] = small.to_json()
+            console.say(
+                f"k = {self.k}: {small.small_before} small cells, {small.added} rows added, "
+                f"{small.dropped} dropped, joint drift {small.joint_drift:.3f}"
+            )
+        return table
+
+    def _refuse_foreign(self) -> None:
+        """Never write over a table that is not ours."""
+        if self.out.exists() and not _sidecar(self.out).exists():
+            raise DataError(
+                "a new file, or synthetic rows of before", "another file", self.out,
+                "Choose another --out, or delete it.",
+            )  # fmt: skip
+
+    def _refuse_unpromised(self, model: "TableSynthesizer | CodesSynthesizer") -> None:
+        """Hold the model to `epsilon`.
+
+        Raises:
+            DataError: It has no promise, or a weaker one.
+        """
+        if self.epsilon is None:
+            return
+        from medsynth.training.privacy import Ledger
+
+        asked = f"a model trained within ε = {self.epsilon:g}"
+        todo = "It cannot be added afterwards: train with --epsilon."
+        if model.promise is None:
+            raise DataError(asked, "one without differential privacy", self.model, todo)
+        delta = model.promise["delta"]
+        ledger = Ledger.from_dict(model.promise)
+        spent = ledger.epsilon(delta)
+        if spent > self.epsilon:
+            raise DataError(asked, f"ε = {spent:.3g} at δ = {delta:g}", self.model, todo)
+        console.say(ledger.words(delta))
+
+
+def _sidecar(out: Path) -> Path:
+    return out.with_name(out.name + ".json")
+
+
+def _conditions(texts: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError("--where COLUMN=VALUE", repr(text), None, "For example sex=F.")
+        if name in found:
+            raise ConfigError(f"one value of {name}", "two", "--where")
+        found[name] = value
+    return found
+
+
+def add(p: Any) -> None:
+    """Tell argparse about the options for records."""
+    group = p.add_argument_group("records")
+    group.add_argument("--rows", type=int, help="how many records")
+    group.add_argument(
+        "--where", action="append", default=[], metavar="COLUMN=VALUE",
+        help="what all records have; of codes 1 or 0, e.g. 250=1",
+    )  # fmt: skip
+    group.add_argument(
+        "--target", action="append", default=[], metavar="COLUMN=LEVEL:SHARE,…",
+        help="equalise: shares that the records shall have; several columns at once",
+    )  # fmt: skip
+    group.add_argument(
+        "--real", type=Path, metavar="TABLE", help="to tell how many people stand behind targets"
+    )
+    group.add_argument(
+        "--epsilon", type=float, help="refuse unless the model was trained within it"
+    )
+    group.add_argument("--k", type=int, help="least rows in a cell of the quasi-identifiers")
+    group.add_argument(
+        "--quasi", action="append", default=[], metavar="COLUMN,…",
+        help="quasi-identifiers, e.g. sex,site; bands of a number as age=18,40,65",
+    )  # fmt: skip
+
+
+def make(a: Any) -> GenerateRecords:
+    """The verb from parsed arguments."""
+    parts = ([text] if "=" in text else text.split(",") for text in a.quasi)
+    quasi = tuple(part for some in parts for part in some)
+    return GenerateRecords(
+        a.model, a.out, a.rows, a.seed, tuple(a.where), tuple(a.target), a.real, a.epsilon, a.k,
+        quasi, a.json,
+    )  # fmt: skip

@@ -1,0 +1,127 @@
+"""Rows against rows: columns, pairs of columns, coverage, detection; numbers, no words."""
+
+from itertools import combinations
+
+import numpy as np
+
+from medsynth.core.random import Key
+from medsynth.core.table import Table
+from medsynth.evaluation import detection as learned
+from medsynth.evaluation.statistics import Estimate
+from medsynth.tabular.codec import Codec
+
+GROUPS = 10
+"""Groups of a column when pairs of columns are compared."""
+
+MOST_PAIRS = 400
+MOST_ROWS = 10_000
+"""Rows a side for what is learnt or compared pair by pair."""
+
+PREVALENT = 0.005
+"""Share of rows from which on a level must not be lost."""
+
+
+def marginals(real: Table, made: Table) -> dict[str, float]:
+    """Agreement of each column, 1 when equal.
+
+    Missing values count as names of their own.
+    """
+    found = {}
+    for column in real.schema.modelled:
+        sides = [(t.values[column.name], t.absent(column.name)) for t in (real, made)]
+        width = 1 + len(column.marks)
+        gone = [np.bincount(absent, minlength=width) / len(absent) for _, absent in sides]
+        if column.named:
+            size = len(column.levels)
+            shares = [
+                np.concatenate([np.bincount(v[a == 0], minlength=size)[:size] / len(v), g[1:]])
+                for (v, a), g in zip(sides, gone, strict=True)
+            ]
+            found[column.name] = 1 - 0.5 * float(np.abs(shares[0] - shares[1]).sum())
+        else:
+            lost = 0.5 * float(np.abs(gone[0] - gone[1]).sum())
+            one, two = (np.sort(v[a == 0]) for v, a in sides)
+            gap = 0.0 if not len(one) and not len(two) else 1.0
+            if len(one) and len(two):
+                grid = np.unique(np.concatenate([one, two]))
+                steps = [np.searchsorted(s, grid, "right") / len(s) for s in (one, two)]
+                gap = float(np.abs(steps[0] - steps[1]).max())
+            found[column.name] = 1 - max(gap, lost)
+    return found
+
+
+def grouped(codec: Codec, real: Table, table: Table) -> np.ndarray:
+    """Each column in up to ten groups of the real rows' making, int `(N, D)`."""
+    own, theirs = codec.encode(real), codec.encode(table)
+    columns = []
+    for index, tokens in enumerate(codec.columns):
+        counts = np.bincount(own[:, index], minlength=tokens.size)
+        if tokens.size <= GROUPS:
+            place = np.arange(tokens.size)
+        elif tokens.column.named:
+            place = np.full(tokens.size, GROUPS - 1)
+            place[counts.argsort()[::-1][: GROUPS - 1]] = np.arange(GROUPS - 1)
+        else:
+            ranks = tokens.ranks()
+            ordered = counts[ranks.argsort()]
+            middle = (np.cumsum(ordered) - 0.5 * ordered) / max(counts.sum(), 1)
+            place = np.minimum((middle * GROUPS).astype(int), GROUPS - 1)[ranks]
+        columns.append(place[theirs[:, index]])
+    return np.stack(columns, 1)
+
+
+def pairs(codec: Codec, real: Table, made: Table, key: Key) -> float:
+    """Agreement of pairs of columns, 1 when equal."""
+    one, two = grouped(codec, real, real), grouped(codec, real, made)
+    every = list(combinations(range(one.shape[1]), 2))
+    if not every:
+        return float("nan")
+    chosen = key.numpy().permutation(len(every))[:MOST_PAIRS]
+    gaps = []
+    for a, b in (every[i] for i in chosen):
+        shares = [
+            np.bincount(side[:, a] * GROUPS + side[:, b], minlength=GROUPS**2) / len(side)
+            for side in (one, two)
+        ]
+        gaps.append(0.5 * np.abs(shares[0] - shares[1]).sum())
+    return 1 - float(np.mean(gaps))
+
+
+def coverage(codec: Codec, real: Table, made: Table) -> tuple[float, float]:
+    """Share of prevalent tokens that occur, and distinct rows as a share of the real number."""
+    own, theirs = codec.encode(real), codec.encode(made)
+    wanted = found = 0
+    for index, tokens in enumerate(codec.columns):
+        often = np.bincount(own[:, index], minlength=tokens.size) > PREVALENT * len(own)
+        there = np.bincount(theirs[:, index], minlength=tokens.size) > 0
+        wanted, found = wanted + int(often.sum()), found + int((often & there).sum())
+    rows = min(len(own), len(theirs))
+    distinct = [
+        len(np.unique(grouped(codec, real, side.take(np.arange(rows))), axis=0))
+        for side in (real, made)
+    ]
+    return found / max(wanted, 1), distinct[1] / max(distinct[0], 1)
+
+
+def features(table: Table) -> np.ndarray:
+    """Numbers for a learner, `(N, F)`: values with NaN where missing, and why they are missing."""
+    columns: list[np.ndarray] = []
+    for column in table.schema.modelled:
+        absent = table.absent(column.name)
+        columns.append(np.where(absent == 0, table.values[column.name].astype(float), np.nan))
+        if column.marks:
+            columns.append(absent.astype(float))
+    return np.stack(columns, 1)
+
+
+def told_apart(real: Table, made: Table, key: Key) -> Estimate:
+    """Area under the curve of telling real from synthetic, with its interval; see `detection`."""
+    rows = min(real.rows, made.rows, MOST_ROWS)
+    rng = key.numpy()
+    one, two = (features(t.take(rng.permutation(t.rows)[:rows])) for t in (real, made))
+    return learned.told_apart(one, two, key.fold("bootstrap"))
+
+
+def detection(real: Table, made: Table, key: Key) -> float:
+    """Cross-validated area under the curve of telling real from synthetic."""
+    return told_apart(real, made, key).value

@@ -1,0 +1,149 @@
+"""What the figures of a table mean: method, listings, verdicts, limits; no measurements."""
+
+from collections.abc import Iterator, Sequence
+
+from medsynth.core.table import Table
+from medsynth.evaluation import disclosed
+from medsynth.evaluation.disclosure import MIN_ROWS
+from medsynth.evaluation.records import (
+    BAD,
+    GOOD,
+    UNKNOWN,
+    Record,
+    Verdict,
+    interval,
+    listing,
+    number,
+)
+from medsynth.evaluation.records import Table as Listing
+from medsynth.evaluation.tables.figures import GROUPS, MOST_PAIRS, PREVALENT
+from medsynth.evaluation.tables.privacy import GUESSED, MOST_RELEASED, PEOPLE
+
+LIKENESS = (
+    "marginals", "pairs", "coverage_levels", "coverage_combinations", "detection_auc",
+)  # fmt: skip
+LIMITS = (
+    *disclosed.LIMITS,
+    "Figures over columns and pairs do not see relations among three columns; detection does, as "
+    "far as gradient boosting can find them.",
+    "Rare levels are missed most easily and matter most to the people who have them: see coverage.",
+)
+
+
+def method(
+    real: Table, made: Table, held_out: Table | None, trained: int, subgroup: str | None
+) -> tuple[str, ...]:
+    """How it was measured.
+
+    Args:
+        real, made, held_out: What was compared.
+        trained: Rows that each learner of utility saw of a table.
+        subgroup: Column whose levels were looked at.
+    """
+    lines = [
+        f"{real.rows:,} real rows, {made.rows:,} synthetic, "
+        + (f"{held_out.rows:,} held out; " if held_out else "none held out; ")
+        + f"{len(real.schema.modelled)} columns.",
+        "Marginals: 1 − total variation (names) or 1 − Kolmogorov–Smirnov (numbers), mean over "
+        f"columns. Pairs: 1 − total variation over {GROUPS} × {GROUPS} groups, mean over up to "
+        f"{MOST_PAIRS} pairs. Coverage: levels above {PREVALENT:.1%} that occur; distinct rows "
+        "of groups as a share of the real number. Detection: area under the curve of gradient "
+        "boosting that tells real from synthetic, three folds; 0.5 is best.",
+        "Floor: independent columns. Ceiling: "
+        + ("held-out real rows." if held_out else "a bootstrap of the real rows."),
+        f"Utility: trained on {trained:,} rows of a table (on both: twice as many), area under the "
+        "curve on held-out real rows, intervals over these; floor: trained on independent columns, "
+        "ceiling: on the real rows.",
+    ]
+    if subgroup:
+        lines.append(
+            f"Groups: the same models, on held-out rows of each {subgroup}. Gap: best less worst "
+            "area; noise alone makes one, so the change of the gap on the same people is what "
+            f"counts. A level needs {MIN_ROWS} held-out rows."
+        )
+    return (
+        *lines,
+        f"Privacy, by Gower's distance: up to {PEOPLE:,} members and as many held-out people "
+        f"against up to {MOST_RELEASED:,} synthetic rows; at least {MIN_ROWS} held-out rows, or it "
+        "is refused. Membership: nearer means *member*; the control splits the members in two.",
+        "Presence disclosure: a claim for everybody who has a synthetic row within a distance; "
+        "floor of the sensitivity: held-out people who are claimed, too; of the precision: chance.",
+        f"Attribute disclosure: up to {GUESSED} people a side, half of the columns or all but one "
+        "known (three random choices), the others guessed by vote of the nearest rows, numbers as "
+        "tenths. Gain: beyond held-out people. Floor: independent columns; ceiling: the real rows "
+        "themselves released. Both after Choi et al., MedGAN (arXiv 1703.06490), section 5.3.",
+        disclosed.METHOD,
+    )
+
+
+def listings(records: Sequence[Record]) -> Iterator[Listing]:
+    """The figures as people read them."""
+
+    def of(*metrics: str) -> list[Record]:
+        return [r for r in records if r.metric in metrics]
+
+    yield listing("Rows against rows", of(*LIKENESS), ("model",), 3)
+    rules = of("rules_broken")
+    if rules:
+        yield listing("Rows that break a rule (floor: real rows)", rules, (), 3)
+    useful = of("utility_auc")
+    if useful:
+        title = "Trained on synthetic, tested on held-out real rows: area under the curve"
+        yield listing(title, useful, ("training", "learner"), 3)
+    groups = [r for r in records if r.metric.startswith("subgroup")]
+    if groups:
+        title = f"Utility for each {groups[0].where.get('subgroup', 'group')}"
+        yield listing(title, groups, ("level", "training", "learner"), 3)
+    yield from disclosed.listings(records)
+    least = sorted(of("marginal"), key=lambda r: r.value or 0)[:12]
+    yield Listing(
+        "Columns that agree least", ("column", "agreement"),
+        tuple((r.where["column"], number(r.value, 3)) for r in least),
+    )  # fmt: skip
+
+
+def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
+    """One line each on pairs, detection, coverage, groups and every attack."""
+
+    def of(metric: str, **where: str) -> Record:
+        return next(
+            r
+            for r in records
+            if r.metric == metric and all(r.where.get(k) == v for k, v in where.items())
+        )
+
+    for metric, name in (("pairs", "pairs of columns"), ("detection_auc", "detection")):
+        own, copula = of(metric, model="synthetic"), of(metric, model="copula")
+        copied = disclosed.repeats(own) if metric == "detection_auc" else None
+        if copied:
+            yield copied
+            continue
+        better = (own.value or 0) > (copula.value or 0)
+        better = not better if metric == "detection_auc" else better
+        yield Verdict(
+            GOOD if better else BAD,
+            f"{name}: {number(own.value, 3)}, a Gaussian copula has {number(copula.value, 3)}, "
+            f"real rows {number(own.ceiling, 3)}.",
+        )
+    levels = of("coverage_levels", model="synthetic")
+    yield Verdict(
+        GOOD if (levels.value or 0) >= 0.95 else BAD,
+        f"coverage: {levels.value or 0:.0%} of levels above {PREVALENT:.1%} occur, and "
+        f"{of('coverage_combinations', model='synthetic').value or 0:.0%} as many distinct rows as "
+        "in real ones.",
+    )
+    for change in records:
+        if change.metric == "subgroup_gap_change" and change.where["training"] == "real+synthetic":
+            yield _change(change)
+    yield from disclosed.verdicts(records)
+
+
+def _change(change: Record) -> Verdict:
+    """Whether synthetic rows beside the real ones made groups more equal."""
+    what = f"gap between levels of {change.where['subgroup']} ({change.where['learner']})"
+    moved = f"{what}: real + synthetic changes it by {interval(change, 3)}"
+    if (change.high or 0) < 0:
+        return Verdict(GOOD, f"{moved}: narrower.")
+    if (change.low or 0) > 0:
+        return Verdict(BAD, f"{moved}: wider.")
+    return Verdict(UNKNOWN, f"{moved}: no change that can be told.")

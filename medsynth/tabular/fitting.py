@@ -1,0 +1,236 @@
+"""A model on its way: the trainer, what it learns from, and what tells when to stop.
+
+`fit` and `medsynth train` are two callers of the same loop. Opens no file.
+"""
+
+import copy
+import math
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from medsynth.config.tabular import Tabular
+from medsynth.core.codes import Codes
+from medsynth.core.random import Key
+from medsynth.core.table import Schema, Table
+from medsynth.errors import ConfigError
+from medsynth.tabular import canaries, private
+from medsynth.tabular.kinds import HABITS, per_epoch, planned, resolved
+from medsynth.tabular.material import CodeMaterial, Material, RowMaterial
+from medsynth.tabular.synthesizer import CodesSynthesizer, TableSynthesizer
+from medsynth.training.game import Metrics
+from medsynth.training.precision import choose_precision
+from medsynth.training.privacy import Ledger
+from medsynth.training.trainer import Trainer
+from medsynth.training.world import World
+
+WARM_UP = 100
+"""Steps over which the learning rate rises, a tenth of all steps at most."""
+
+BETTER = 1e-4
+"""Nats, as a share, by which held-out records must be predicted better to count."""
+
+
+class Fitting:
+    """A game on records, from its first step to a synthesizer.
+
+    Args:
+        records: Rows of columns, or codes of subjects.
+        config: As validated; what is open is decided here, see `config`.
+        world: Ranks and device.
+        declared: The schema that the user declared, which privacy needs; None when inferred.
+        secret: Root of private noise when a run is resumed; None draws one.
+
+    Raises:
+        DataError: Too few records, or nothing to model.
+        ConfigError: A configuration that does not fit the records, or voids privacy.
+    """
+
+    def __init__(
+        self,
+        records: Table | Codes,
+        config: Tabular,
+        world: World,
+        *,
+        declared: Schema | None = None,
+        secret: int | None = None,
+    ) -> None:
+        codes = isinstance(records, Codes)
+        self.config = config = resolved(config, _learnt(len(records), config), codes=codes)
+        if config.model.kind == "medgan" and world.size > 1:
+            raise ConfigError(
+                "one rank for medgan", str(world.size), "model.kind",
+                "Batch norm and minibatch averaging see one rank's records only.",
+            )  # fmt: skip
+        ledger, spec, delta = Ledger(), None, None
+        if config.privacy.epsilon is not None:
+            secret = world.agree(secrets.randbits(126)) if secret is None else secret
+            delta = config.privacy.delta or 0.1 / len(records)
+            private.refuse_undeclared(records, declared, config)
+        codec = None
+        if delta is not None and isinstance(records, Table):
+            codec, ledger = private.codec(records, config.privacy.preprocessing, Key(secret or 0))
+        self.material: Material = (
+            CodeMaterial.of(records, config)
+            if isinstance(records, Codes)
+            else RowMaterial.of(records, config, codec)
+        )
+        if delta is not None:
+            spec = private.spec(config, self.material.records, delta, ledger)
+            private.refuse_mixing(self.material)
+        self.delta = delta
+        train, habits = config.train, HABITS[config.model.kind]
+        assert train.rate is not None
+        assert train.batch is not None
+        game = self.material.game
+        half_life = train.ema_epochs * self.material.records
+        if config.model.kind == "medgan":
+            half_life = 0  # averaged weights do not fit the statistics of batch norm
+        game.players.to(world.device)
+        self._rates = {
+            name: train.rate if name == "generator" else train.rate_critic or train.rate
+            for name in game.players
+        }
+        optimizers = {
+            name: torch.optim.AdamW(
+                player.parameters(), self._rates[name], habits.betas, weight_decay=habits.decay,
+                fused=True,
+            )
+            for name, player in game.players.items()
+        }  # fmt: skip
+        self.trainer = Trainer(
+            game,
+            optimizers,
+            world=world,
+            seed=config.seed,
+            batch=train.batch,
+            precision=choose_precision(train.precision, world.device),
+            clip_norm=train.clip,
+            ema_halflife_cases=half_life or None,
+            private={"critic": spec} if spec else None,
+            secret=secret,
+            spent=ledger if spec else None,
+        )
+        self.ended: str | None = None
+        self._best, self._since = math.inf, 0
+        self._kept = copy.deepcopy(self.trainer.averaged("generator").state_dict())
+
+    @property
+    def steps(self) -> int:
+        """Steps in all, unless training ends by itself."""
+        assert self.config.train.steps is not None
+        return self.config.train.steps
+
+    def play(self) -> Iterator[Metrics]:
+        """Train on, until the last step or until training has ended by itself.
+
+        Yields:
+            Metrics of each step; at the end of an epoch also `held_out_nats` and exposures.
+        """
+        trainer = self.trainer
+        look = per_epoch(self.material.records, trainer.batch)
+        work = trainer.fit(self.material.batches(trainer), self.steps)
+        while trainer.step < self.steps and self.ended is None:
+            self._set_rates()
+            metrics = next(work)
+            if trainer.step % look == 0 or trainer.step == self.steps:
+                metrics = metrics | self._look(trainer.step // look)
+            yield metrics
+
+    def _set_rates(self) -> None:
+        """The learning rates of the coming step: a rise, then half a cosine."""
+        step, plan = self.trainer.step, planned(self.config, self.material.records)
+        factor = min(1.0, (step + 1) / max(min(WARM_UP, plan // 10), 1))
+        if self.config.train.decay:
+            factor *= 0.5 * (1 + math.cos(math.pi * step / plan))
+        for name, optimizer in self.trainer.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = self._rates[name] * factor
+
+    def _look(self, epoch: int) -> Metrics:
+        """Measure held-out records and canaries; keep the weights, or end."""
+        trainer, material, how = self.trainer, self.material, self.config.canaries
+        network = trainer.averaged("generator")
+        device = trainer.world.device
+        metrics: dict[str, Any] = {}
+        if material.planted is not None and epoch % how.every == 0:
+            found = canaries.exposures(
+                material.planted,
+                material.scores(network, "canaries", device),
+                material.scores(network, "candidates", device),
+                Key(self.config.seed, ("exposure", trainer.step)),
+            )
+            metrics |= canaries.metrics(found, proxy=not material.bounded)
+            least = found[0]
+            if how.bound is not None and least.mean > how.bound:
+                self.ended = (
+                    f"records put in {least.copies} time(s) have an exposure of {least.mean:.1f} "
+                    f"bits [{least.low:.1f}, {least.high:.1f}], above the bound {how.bound:g} "
+                    f"({canaries.CHANCE_BITS} by chance); the weights of the look before are kept"
+                )
+                return metrics
+        better = True
+        if material.bounded and _held_out(material):
+            nats = -float(material.scores(network, "held out", device).mean())
+            metrics["held_out_nats"] = nats
+            better = nats < self._best - BETTER * abs(nats)
+            if better:
+                self._best, self._since = nats, 0
+            elif not self._warming():
+                self._since += 1
+        if better:
+            self._kept = copy.deepcopy(network.state_dict())
+        if self._since >= self.config.train.patience:
+            self.ended = f"held-out records were last predicted better {self._since} epochs ago"
+        return metrics
+
+    def _warming(self) -> bool:
+        material = self.material
+        return isinstance(material, RowMaterial) and self.trainer.step <= material.warm_steps
+
+    def synthesizer(self) -> TableSynthesizer | CodesSynthesizer:
+        """The model as it would be released: with the weights that were kept."""
+        material, model = self.material, self.config.model
+        state = {k: v.detach().cpu().clone() for k, v in self._kept.items()}
+        promise = None
+        if self.delta is not None:
+            promise = {"delta": self.delta, **self.trainer.ledger.as_dict()}
+        planted = material.planted
+        if isinstance(material, RowMaterial):
+            tokens = np.zeros((0, len(material.codec.sizes)), np.int32)
+            if planted is not None:
+                tokens = planted.canaries.tokens
+            return TableSynthesizer.of(
+                material.codec, material.layout, model, state, tokens, promise
+            )
+        assert isinstance(material, CodeMaterial)
+        hidden = None if planted is None else planted.canaries
+        return CodesSynthesizer.of(
+            material.names, material.known, model, state, material.binary, hidden, promise
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run needs besides the trainer's state to go on bit for bit."""
+        return {"best": self._best, "since": self._since, "kept": self._kept, "ended": self.ended}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self._best, self._since = state["best"], state["since"]
+        self._kept, self.ended = state["kept"], state["ended"]
+
+
+def _learnt(records: int, config: Tabular) -> int:
+    """Records that may be learnt from, at least."""
+    planted = sum(config.canaries.copies) * config.canaries.each
+    few = max(int(config.data.held_out * records), 10) if config.data.held_out else 0
+    return max(records - few, 1) + planted
+
+
+def _held_out(material: Material) -> bool:
+    if isinstance(material, RowMaterial):
+        return len(material.held_out.tokens) > 0
+    assert isinstance(material, CodeMaterial)
+    return int(material.held_out.shape[0]) > 0

@@ -1,0 +1,140 @@
+"""What differential privacy asks of records before the first step: nothing that is looked at free.
+
+Levels and ranges are declared public; where values lie within a range is counted with noise, and
+the ledger says so. Knows schemas and cells; the accountant stands in `training.privacy`.
+"""
+
+import math
+
+import numpy as np
+import torch
+
+from medsynth.config.tabular import Tabular
+from medsynth.core.codes import Codes
+from medsynth.core.random import Key
+from medsynth.core.table import Column, Schema, Table
+from medsynth.errors import ConfigError
+from medsynth.tabular.codec import KNOTS, MOST_BINS, MOST_POINTS, SPIKE, Codec, Tokens
+from medsynth.tabular.material import Material
+from medsynth.tabular.wasserstein import WassersteinGame
+from medsynth.training.privacy import Ledger, Private, noise_for
+from medsynth.training.privacy import refuse_mixing as refuse
+
+GRID = 256
+"""Equal parts of a column's range in which values are counted with noise."""
+
+
+def refuse_undeclared(records: Table | Codes, declared: Schema | None, config: Tabular) -> None:
+    """Levels, ranges and names of codes must be public, by declaration.
+
+    Raises:
+        ConfigError: They were read off the records.
+    """
+    if config.privacy.public:
+        return
+    if isinstance(records, Codes):
+        raise ConfigError(
+            "privacy.public: true, when the names of the codes are public", "nothing said", None,
+            "A code that only one person has is a fact about that person: take a public list.",
+        )  # fmt: skip
+    known = {column.name for column in declared.columns} if declared else set()
+    inferred = [c.name for c in records.schema.modelled if c.name not in known]
+    if inferred:
+        shown = ", ".join(inferred[:6]) + (", …" if len(inferred) > 6 else "")
+        raise ConfigError(
+            "a declared schema (data.schema) with levels and ranges of all columns",
+            f"inferred ones ({shown})", None,
+            "Levels and ranges that are read off the records are not private. Declare them, or say "
+            "privacy.public: true if they are public anyway.",
+        )  # fmt: skip
+
+
+def codec(table: Table, sigma: float, key: Key) -> tuple[Codec, Ledger]:
+    """Cells from declared columns and noisy histograms.
+
+    Adding or removing a record changes one count in each histogram by one, so that all together
+    have an L2 sensitivity of the root of their number; noise of `sigma` times that makes them one
+    Gaussian mechanism.
+
+    Args:
+        table: Rows.
+        sigma: Noise multiplier.
+        key: The secret.
+
+    Returns:
+        Codec, and the ledger with what was spent (nothing without wide numeric columns).
+    """
+    columns = table.schema.modelled
+    wide = [column for column in columns if not column.named and _points(column) is None]
+    deviation = sigma * math.sqrt(len(wide))
+    found = []
+    for column in columns:
+        if column.named:
+            known = np.arange(len(column.levels), dtype=float)
+            tokens = Tokens(column, known, np.empty(0), np.empty((0, 2)), np.empty((0, 2)))
+        elif (points := _points(column)) is not None:
+            tokens = Tokens(column, points, np.empty(0), np.empty((0, 2)), np.empty((0, 2)))
+        else:
+            values = table.values[column.name][table.absent(column.name) == 0]
+            tokens = _counted(column, values, deviation, key.fold("histogram", column.name))
+        found.append(tokens)
+    return Codec(table.schema, tuple(found)), Ledger().gaussian(sigma) if wide else Ledger()
+
+
+def _points(column: Column) -> np.ndarray | None:
+    """All values of a column that has few by declaration; None for others."""
+    if column.decimals is None or column.kind == "date":
+        return None
+    step = 10.0**-column.decimals
+    count = round((column.high - column.low) / step) + 1
+    if count > MOST_POINTS:
+        return None
+    return np.round(column.low + step * np.arange(count), column.decimals)
+
+
+def _counted(column: Column, values: np.ndarray, deviation: float, key: Key) -> Tokens:
+    edges = np.linspace(column.low, column.high, GRID + 1)
+    zero = column.low <= 0 <= column.high
+    others = values[values != 0] if zero else values
+    counts = np.histogram(np.clip(others, column.low, column.high), edges)[0].astype(float)
+    noise = key.numpy().normal(0, deviation, GRID + 1)
+    counts = np.maximum(counts + noise[:-1], 0)
+    nothing = max(float((values == 0).sum()) + noise[-1], 0) if zero else 0.0
+    total = counts.sum() + nothing
+    points = np.zeros(1) if nothing > SPIKE * max(total, 1) else np.empty(0)
+    if not counts.any():
+        counts[:] = 1
+    steps = np.concatenate([[0], np.cumsum(counts)]) / counts.sum()
+    bins = int(np.clip(np.sqrt(max(total, 1)), 4, MOST_BINS))
+    knots = np.interp(np.linspace(0, 1, bins * KNOTS + 1), steps, edges)
+    return Tokens(column, points, knots, np.empty((0, 2)), np.empty((0, 2)))
+
+
+def spec(config: Tabular, records: int, delta: float, spent: Ledger) -> Private:
+    """How the critic is trained so that the promise is kept.
+
+    The number of records counts as public.
+
+    Raises:
+        ConfigError: No noise keeps it.
+    """
+    train, asked = config.train, config.privacy
+    assert train.batch is not None
+    assert train.steps is not None
+    assert asked.epsilon is not None
+    rate = train.batch / records
+    sigma = noise_for(asked.epsilon, delta, rate, train.steps, spent)
+    return Private(asked.clip, sigma, rate, delta)
+
+
+def refuse_mixing(material: Material) -> None:
+    """The critic's verdict on a record must not depend on another record.
+
+    Raises:
+        ConfigError: It does.
+    """
+    game = material.game
+    assert isinstance(game, WassersteinGame)
+    width = game.generator.width
+    records = torch.from_numpy(np.random.default_rng(0).random((4, width), np.float32))
+    refuse(lambda some: -game.verdict(some), records)

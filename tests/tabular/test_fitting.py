@@ -1,0 +1,220 @@
+"""Runs on records: bit for bit after a stop, one rank as two, canaries, promises."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from medsynth import tabular
+from medsynth.config.tabular import with_options
+from medsynth.core.codes import Codes
+from medsynth.core.frames import from_frame
+from medsynth.core.random import Key
+from medsynth.core.table import Schema, Table
+from medsynth.errors import ConfigError, DataError
+from medsynth.tabular import canaries, private
+from medsynth.tabular.codec import Codec
+from medsynth.tabular.fitting import Fitting
+from medsynth.training.privacy import Ledger
+from medsynth.training.world import World
+from tests.tabular.test_models import hospital, ward
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+def private_ward() -> pd.DataFrame:
+    """With a column whose values are counted with noise."""
+    rng = np.random.default_rng(2)
+    return ward().assign(dose=np.round(rng.lognormal(3, 0.7, len(ward())), 1))
+
+
+def noise_rows(rows: int) -> Table:
+    """Rows that cannot be predicted, only learnt by heart."""
+    rng = np.random.default_rng(3)
+    return from_frame(
+        pd.DataFrame(rng.integers(0, 20, (rows, 8)), columns=list("abcdefgh")).astype(str)
+    )
+
+
+def records(kind: str) -> Table | Codes:
+    if kind in ("emr-wgan", "medgan", "sets"):
+        return Codes(hospital(600), tuple(f"c{i}" for i in range(24)))
+    return from_frame(ward(600))
+
+
+def fitting(kind: str, **options: Any) -> Fitting:
+    told: dict[str, Any] = {"kind": "autoregressive" if kind == "sets" else kind, "width": 32,
+                            "steps": 30, "batch": 40, **options}  # fmt: skip
+    return Fitting(records(kind), with_options(0, told), ALONE)
+
+
+@pytest.mark.parametrize("kind", ["autoregressive", "vae", "wgan", "sets", "emr-wgan", "medgan"])
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(kind: str) -> None:
+    whole = fitting(kind, copies=[1, 2], candidates=64)
+    readings = [dict(metrics) for metrics in whole.play()]
+    half = fitting(kind, copies=[1, 2], candidates=64)
+    for _ in half.play():
+        if half.trainer.step == 17:
+            break
+    state, mine = half.trainer.state_dict(), half.state_dict()
+    again = fitting(kind, copies=[1, 2], candidates=64)
+    again.trainer.load_state_dict(state)
+    again.load_state_dict(mine)
+    rest = [dict(metrics) for metrics in again.play()]
+    assert len(rest) == len(readings) - 17
+    for name, value in whole.trainer.game.players.state_dict().items():
+        assert torch.equal(value, again.trainer.game.players.state_dict()[name]), name
+    for one, two in zip(readings[17:], rest, strict=True):
+        assert {k: float(v) for k, v in one.items()} == {k: float(v) for k, v in two.items()}
+
+
+@pytest.mark.parametrize("kind", ["autoregressive", "vae", "wgan", "sets", "emr-wgan"])
+def test_two_halves_of_a_batch_weigh_as_much_as_the_whole(kind: str) -> None:
+    """What two ranks compute: each half of the batch, averaged."""
+    gradients = []
+    for parts in (1, 2):
+        run = fitting(kind, batch=40)
+        config = run.config
+        torch.manual_seed(0)
+        run.trainer.accumulate = parts
+        for _ in run.trainer.fit(run.material.batches(run.trainer), 3):
+            pass
+        gradients.append(run.trainer.game.players.state_dict())
+        assert config.train.batch == 40
+    for name, value in gradients[0].items():
+        gap = (gradients[1][name] - value).abs().float()
+        assert gap.mean() < 1e-5, name
+        assert gap.max() < 1e-3, name  # where a gradient is nearly zero, Adam takes its sign
+
+
+def test_kinds_are_chosen_and_refused() -> None:
+    assert fitting("auto").config.model.kind == "autoregressive"
+    with pytest.raises(ConfigError, match=r"multiple of model\.pack"):
+        fitting("wgan", batch=45)
+    with pytest.raises(ConfigError, match="at most"):
+        fitting("vae", batch=4000)
+    with pytest.raises(DataError, match="at least 50"):
+        Fitting(from_frame(ward(600).head(30)), with_options(0, {}), ALONE)
+
+
+def test_exposure_by_hand() -> None:
+    cells = canaries.of_rows([4, 4], [1, 8], 3, 7, Key(0))
+    assert cells.again.tolist() == [0, 1, 2, *[3] * 8, *[4] * 8, *[5] * 8]
+    found = canaries.exposures(
+        cells, np.array([9.0, 9, 9, 0, 0, 0]), np.arange(1, 8).astype(float), Key(0)
+    )
+    assert [(e.copies, e.mean, e.low, e.high) for e in found] == [
+        (1, 3.0, 3.0, 3.0),  # above all seven: log2(8) − log2(1)
+        (8, 0.0, 0.0, 0.0),  # below all seven: log2(8) − log2(8)
+    ]
+
+
+def test_exposure_is_at_chance_when_nothing_is_remembered() -> None:
+    planted = canaries.of_rows([4] * 5, [1], 2000, 1023, Key(0))
+    rng = np.random.default_rng(0)
+    (found,) = canaries.exposures(planted, rng.random(2000), rng.random(1023), Key(1))
+    assert found.mean == pytest.approx(canaries.CHANCE_BITS, abs=0.15)
+    assert found.low < canaries.CHANCE_BITS < found.high
+
+
+@pytest.mark.parametrize("kind", ["autoregressive", "sets"])
+def test_a_model_that_learns_by_heart_is_stopped(kind: str) -> None:
+    told = {"kind": "autoregressive", "width": 256, "steps": 1500, "batch": 60, "rate": 4e-3,
+            "patience": 1000, "drop": 0.0, "copies": [1, 8], "bound": 4.0, "held_out": 0.0,
+            "ema_epochs": 0.1}  # fmt: skip
+    few = noise_rows(60) if kind == "autoregressive" else records(kind).take(np.arange(60))
+    run = Fitting(few, with_options(0, told), ALONE)
+    readings = [dict(metrics) for metrics in run.play()]
+    assert run.ended is not None
+    assert "exposure" in run.ended
+    assert run.trainer.step < 1500
+    last = [r for r in readings if "exposure_1" in r]
+    assert float(last[0]["exposure_1"]) < 4 < float(last[-1]["exposure_1"])
+    assert float(last[-1]["exposure_8"]) >= float(last[-1]["exposure_1"]) - 1
+    before = readings[-1]
+    assert "exposure_1_low" in before
+
+
+def test_canaries_are_not_released() -> None:
+    told = {"width": 256, "steps": 600, "batch": 60, "patience": 1000, "drop": 0.0,
+            "copies": [30], "each": 2, "held_out": 0.0, "rate": 4e-3}  # fmt: skip
+    wide = pd.DataFrame({f"c{i}": np.arange(80) % 3 for i in range(4)}).astype(str)
+    run = Fitting(from_frame(wide), with_options(0, told), ALONE)
+    for _ in run.play():
+        pass
+    model = run.synthesizer()
+    assert isinstance(model, tabular.TableSynthesizer)
+    cells = model.network.draw(3000, Key(0), {})
+    hidden = {row.tobytes() for row in model.canaries}
+    assert any(row.tobytes() in hidden for row in cells.tokens)  # the network knows them
+    made = model.codec.encode(model.sample(3000, 0))
+    assert not any(row.tobytes() in hidden for row in made)  # and keeps them to itself
+
+
+def test_a_promise_is_kept_and_told() -> None:
+    declared = from_frame(private_ward()).schema
+    told = {"epsilon": 3.0, "steps": 40, "batch": 100, "width": 32, "preprocessing": 30.0}
+    model = tabular.fit(private_ward(), schema=declared, **told).model
+    assert model.promise is not None
+    ledger = Ledger.from_dict(model.promise)
+    assert ledger.epsilon(model.promise["delta"]) <= 3.0
+    assert ledger.epsilon(model.promise["delta"]) > 2.5
+    assert ledger.steps[0].count == 40
+    assert ledger.gaussians == (30.0,)
+    assert "secret" not in model.promise
+    codes = Codes(hospital(), tuple(f"c{i}" for i in range(24)))
+    other = tabular.fit(codes, epsilon=3.0, steps=20, batch=100, width=32, public=True).model
+    assert other.model.kind == "emr-wgan"
+    assert other.promise is not None
+
+
+def test_private_sampling_is_not_reproducible_from_the_seed() -> None:
+    declared = from_frame(private_ward()).schema
+    told = {"epsilon": 3.0, "steps": 10, "batch": 100, "width": 32}
+    states = [
+        tabular.fit(private_ward(), schema=declared, seed=0, **told).model.network.state_dict()
+        for _ in range(2)
+    ]
+    assert any(not torch.equal(states[0][k], states[1][k]) for k in states[0])
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"pack": 10}, "one record's"), ({"conditional": True}, "more often"),
+    ({"kind": "autoregressive"}, "model.kind among"), ({"target": "sex"}, "classifier"),
+    ({"copies": [1]}, "canaries"), ({"precision": "bf16"}, "fp32"), ({"epsilon": -1.0}, "above 0"),
+    ({"epsilon": 0.001, "preprocessing": 1.0}, "preparation")])  # fmt: skip
+def test_what_voids_a_promise_is_refused(options: dict[str, Any], words: str) -> None:
+    told = {"epsilon": 3.0, "steps": 10, "batch": 100, "width": 32, **options}
+    with pytest.raises(ConfigError, match=words):
+        tabular.fit(private_ward(), schema=from_frame(private_ward()).schema, **told)
+
+
+def test_inferred_levels_are_no_public_ones() -> None:
+    with pytest.raises(ConfigError, match="declared schema"):
+        tabular.fit(private_ward(), epsilon=3.0)
+    with pytest.raises(ConfigError, match=r"privacy\.public"):
+        tabular.fit(hospital(), epsilon=3.0)
+    some = Schema(from_frame(private_ward()).schema.columns[:2])
+    with pytest.raises(ConfigError, match="age"):
+        tabular.fit(private_ward(), schema=some, epsilon=3.0)
+
+
+def test_private_cells_depend_on_declarations_and_noisy_counts_only() -> None:
+    table = from_frame(private_ward())
+    one, spent = private.codec(table, 30.0, Key(1))
+    two, _ = private.codec(table.take(np.arange(1, table.rows)), 30.0, Key(1))
+    assert spent.gaussians == (30.0,)
+    assert one.sizes[:2] == two.sizes[:2] == Codec.fit(table).sizes[:2]
+    dose, other = (c.columns[3].knots for c in (one, two))
+    column = table.schema.column("dose")
+    assert column.low <= dose[0] < dose[-1] <= column.high
+    assert np.abs(dose - other).max() < 2  # one row more, the same noise: hardly moved
+    quiet, _ = private.codec(table, 0.01, Key(1))
+    loud, _ = private.codec(table, 300.0, Key(1))
+    own = np.quantile(table.values["dose"], 0.5)
+    middle = [np.interp(0.5, np.linspace(0, 1, len(c.columns[3].knots)), c.columns[3].knots)
+              for c in (quiet, loud)]  # fmt: skip
+    assert middle[0] == pytest.approx(own, abs=1.5)
+    assert not np.allclose(quiet.columns[3].knots[5], loud.columns[3].knots[5], atol=0.5)
