@@ -5,8 +5,12 @@ stopped by Ctrl-C or SIGTERM.
 """
 
 import argparse
+import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from medsynth import __version__
 from medsynth.commands import (
@@ -33,12 +37,13 @@ Synthetic brain MRI from editable tumour label maps.
 Start here:
   medsynth demo                              see the whole thing on phantoms, no data needed
 With your own BraTS folder:
-  medsynth index DATA --scheme brats2021 -o cohort.json
+  medsynth index DATA --scheme brats2021 --split training=0.7,test=0.3 -o cohort.json
   medsynth check cohort.json
   medsynth tissue cohort.json -o tissue
-  medsynth train configs/image/brats.yaml --set data.cohort=tissue/cohort.json --out run
-  medsynth edit LABEL -o edited.nii.gz --op mirror --op scale:1.16
-  medsynth generate run edited.nii.gz -o synthetic
+  medsynth resample tissue/cohort.json -o real
+  medsynth train configs/image/phantom.yaml --set data.cohort=real/cohort.json --out run
+  medsynth edit real/cohort.json -o edited --recipe configs/edit/random.yaml
+  medsynth generate run edited/cohort.json -o synthetic
 """
 
 
@@ -70,8 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
-        keep_freed_memory()
-        return int(parsed.make(parsed).run())
+        with _terminated_like_interrupted():
+            keep_freed_memory()
+            return int(parsed.make(parsed).run())
     except MedsynthError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_code
@@ -81,9 +87,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk, a folder without permission
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        words = shlex.join(["medsynth", *(sys.argv[1:] if arguments is None else arguments)])
+        print(f"stopped; the same command goes on where it was: {words}", file=sys.stderr)
+        return 143 if isinstance(stop, _Terminated) else 130
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, the time limit of a cluster: the same as Ctrl-C, but for the exit code."""
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does, with words on how to go on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def entry() -> None:

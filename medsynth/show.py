@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from medsynth.core.labels import LabelScheme
 from medsynth.core.paths import replacing
 from medsynth.core.volume import LabelMap, Volume, bounding_box
 
@@ -35,11 +34,14 @@ class Row:
         title: What it shows.
         scans: `(C, I, J, K)`.
         labels: *Brain* scheme, same grid.
+        height: Where the axial slice lies in the brain, from 0 (foot) to 1 (head); None takes the
+            slice with most tumour.
     """
 
     title: str
     scans: Volume
     labels: LabelMap
+    height: float | None = None
 
 
 def figure_rows(rows: Sequence[Row]) -> Figure:
@@ -56,7 +58,7 @@ def figure_rows(rows: Sequence[Row]) -> Figure:
         for c in channels
     ]
     for index, row in enumerate(rows):
-        at = _slice(row.labels, 2)
+        at = _slice(row.labels, 2) if row.height is None else _at_height(row.labels, row.height)
         boxes = bounding_box(row.labels.data > 0, 3)
         axes = figure.axes[index * (1 + len(channels)) :]
         _colours(axes[0], row.labels, 2, at, boxes)
@@ -68,7 +70,7 @@ def figure_rows(rows: Sequence[Row]) -> Figure:
             for axis, name in zip(axes, ("label map", *channels), strict=False):
                 axis.set_title(NAMES.get(name, name), color="white", fontsize=11)
     _sides(figure.axes[0])
-    _legend(figure, rows[0].labels.scheme)
+    _legend(figure, [row.labels for row in rows])
     return figure
 
 
@@ -107,7 +109,7 @@ def montage(files: Sequence[tuple[str, Volume | LabelMap]]) -> Figure:
         axes[0].set_ylabel(name, color="white", fontsize=8)
     _sides(figure.axes[0])
     if maps:
-        _legend(figure, maps[0][1].scheme)
+        _legend(figure, [labels for _, labels in maps])
     return figure
 
 
@@ -119,8 +121,8 @@ def _of_case(name: str, maps: Sequence[tuple[str, LabelMap]]) -> LabelMap | None
 
 
 def previews(source: LabelMap, real: Volume, generated: Volume) -> Figure:
-    """Training: the label map, then real scans above generated ones."""
-    return figure_rows([Row("real", real, source), Row("generated", generated, source)])
+    """Training: the label map, then the scans to be learnt above generated ones."""
+    return figure_rows([Row("target", real, source), Row("generated", generated, source)])
 
 
 def intervals(
@@ -130,9 +132,10 @@ def intervals(
     figure = Figure(figsize=(8, 0.32 * len(rows) + 1.0), layout="constrained")
     axis = figure.subplots()
     for at, (_, (value, low, high)) in enumerate(rows):
-        if value is None or low is None or high is None:
+        if value is None:
             continue
-        axis.plot([low, high], [at, at], color="#7a8499", linewidth=2)
+        if low is not None and high is not None:
+            axis.plot([low, high], [at, at], color="#7a8499", linewidth=2)
         axis.plot([value], [at], "o", color="#1d2330", markersize=5)
     axis.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8)
     axis.invert_yaxis()
@@ -160,8 +163,8 @@ def curves(
     figure = Figure(figsize=(8, 4), layout="constrained")
     axis = figure.subplots()
     for name, points in lines.items():
-        known = [(x, v) for x, v in points if None not in v]
-        at, values = [x for x, _ in known], np.array([v for _, v in known], float)
+        at = [x for x, _ in points]
+        values = np.array([v for _, v in points], float)  # None becomes NaN: nothing is drawn
         (line,) = axis.plot(at, values[:, 0], "o-", label=name)
         axis.fill_between(at, values[:, 1], values[:, 2], color=line.get_color(), alpha=0.15)
     axis.set(xlabel=along, ylim=(0, 1))
@@ -312,6 +315,17 @@ def _slice(labels: LabelMap, plane: int) -> int:
     return int(area.argmax()) if area.any() else _middle(labels.data > 0, plane)
 
 
+def height(labels: LabelMap) -> float:
+    """Where the axial slice with most tumour lies in the brain, from 0 (foot) to 1 (head)."""
+    box = bounding_box(labels.data > 0)[2]
+    return (_slice(labels, 2) - box.start) / max(box.stop - 1 - box.start, 1)
+
+
+def _at_height(labels: LabelMap, share: float) -> int:
+    box = bounding_box(labels.data > 0)[2]
+    return box.start + round(share * (box.stop - 1 - box.start))
+
+
 def _middle(mask: np.ndarray, plane: int) -> int:
     box = bounding_box(mask)[plane]
     return (box.start + box.stop) // 2
@@ -323,12 +337,18 @@ def _sides(axis: Axes) -> None:
     axis.text(0.98, 0.5, "L", color="white", transform=axis.transAxes, va="center", ha="right")
 
 
-def _legend(figure: Figure, scheme: LabelScheme) -> None:
+def _legend(figure: Figure, maps: Sequence[LabelMap]) -> None:
+    """Colours of the outlined structures that any of the label maps has."""
     lines = [
         Line2D([], [], color=label.colour, label=f"{label.abbreviation} {label.name}")
-        for label in scheme.labels
+        for label in maps[0].scheme.labels
         if label.abbreviation in CONTOURED
+        and any(
+            label.abbreviation in m.scheme.abbreviations and m.has(label.abbreviation) for m in maps
+        )
     ]
+    if not lines:
+        return
     figure.legend(
         handles=lines,
         loc="outside lower center",

@@ -1,7 +1,10 @@
 """What the README says is so: commands parse, the tree exists, CI runs the test command."""
 
+import itertools
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,26 @@ def test_commands_parse(command: str) -> None:
     assert arguments.make(arguments)
     config = next((word for word in shlex.split(command) if word.startswith("configs/")), None)
     assert config is None or (ROOT / config).exists()
+
+
+def test_git_ignores_what_the_readme_makes(tmp_path: Path) -> None:
+    """In a fresh checkout: cohorts, scans, label maps and weights of a person who follows it."""
+    made = {
+        word
+        for command in COMMANDS
+        for flag, word in itertools.pairwise(shlex.split(command))
+        if flag in ("-o", "--out")
+    }
+    assert {"cohort.json", "tissue", "real", "run", "edited", "synthetic", "report"} <= made
+    files = {f"{name}/x/x-t1n.nii.gz" for name in made if "." not in name}
+    files |= {name for name in made if "." in name} | {f"{name}/x.json" for name in made - files}
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    shown = subprocess.run(
+        ["git", "-C", str(tmp_path), "check-ignore", *sorted(files)],
+        capture_output=True, text=True, check=False,
+    ).stdout  # fmt: skip
+    assert files - set(shown.split()) <= {f"{name}/x.json" for name in made if "." in name}
 
 
 def test_the_tree_is_the_tree() -> None:

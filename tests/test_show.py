@@ -71,3 +71,43 @@ def test_odd_input_is_shown_all_the_same(tmp_path: Path) -> None:
                                     show.montage([("thin", thin)]),
                                     show.montage([("empty", empty)])]):  # fmt: skip
         assert _pixels(figure, tmp_path / f"{index}.png").size
+
+
+def test_the_legend_names_what_is_there(tmp_path: Path) -> None:
+    """And a phantom is a target of training, whatever it is, not a real scan."""
+    scans, labels = _case()
+    figure = show.previews(labels, scans, scans)
+    told = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert [text.split()[0] for text in told] == ["ET"]
+    titles = [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()]
+    assert titles == ["target", "generated"]
+    healthy = labels.with_data(np.minimum(labels.data, BRAIN.value("WM")))
+    assert not show.previews(healthy, scans, scans).legends
+
+
+def test_figures_without_interval_are_points(tmp_path: Path) -> None:
+    figure = show.intervals([("a", (0.5, None, None)), ("b", (0.5, 0.4, 0.6))], "Dice")
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [1, 2, 1]
+    line = show.curves({"a": [(0.5, (0.1, None, None)), (1, (0.2, 0.1, 0.3))]}, "x", "y")
+    assert list(line.axes[0].lines[0].get_ydata()) == [0.1, 0.2]
+
+
+def test_neighbours_are_shown_at_one_height() -> None:
+    """The tumour of the first lies high in the brain, that of the second low."""
+    scans, labels = _case()
+    bare = np.minimum(labels.data, BRAIN.value("WM"))
+
+    def with_tumour(lowest: int) -> LabelMap:
+        data = bare.copy()
+        data[26:32, 16:24, lowest : lowest + 3] = BRAIN.value("ET")
+        return labels.with_data(data)
+
+    high, low = with_tumour(28), with_tumour(8)
+    at = show.height(high)
+    assert show.height(low) < 0.2 < 0.7 < at
+    for labels_of in (high, low):
+        assert show._at_height(labels_of, at) == show._slice(high, 2)
+    figure = show.figure_rows([show.Row("a", scans, high), show.Row("b", scans, low, at)])
+    assert figure.axes[1].collections
+    assert not figure.axes[3].collections  # the second one's tumour is elsewhere
+    assert show.figure_rows([show.Row("b", scans, low)]).axes[1].collections

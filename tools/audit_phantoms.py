@@ -25,7 +25,7 @@ from medsynth.commands.train import train
 from medsynth.core.cohort import MODALITIES, Case, Cohort
 from medsynth.core.random import Key
 from medsynth.core.volume import Volume, bounding_box
-from medsynth.evaluation import attacks, heads, privacy
+from medsynth.evaluation import attacks, heads, privacy, traces
 from medsynth.evaluation.heads import Head
 from medsynth.imaging.intensity import normalise
 from medsynth.imaging.synthesizer import load
@@ -63,13 +63,13 @@ def clean(count: int) -> dict[str, object]:
     """The audit on phantoms that have nothing to do with the members."""
     members, planted = [], []
     for index, head in enumerate(people(MEMBERS, "member")):
-        members.append(privacy.trace(head))
-        planted.append(privacy.trace(privacy.plant(head, index % 2 == 1, Key(index))))
-    others = [privacy.trace(head) for head in people(OTHERS, "other")]
-    made = [privacy.trace(head) for head in people(count, "made")]
-    section = privacy.audit(members, others, made, planted, Key(0), MODALITIES)
+        members.append(traces.trace(head))
+        planted.append(traces.trace(traces.plant(head, index % 2 == 1, Key(index))))
+    others = [traces.trace(head) for head in people(OTHERS, "other")]
+    made = [traces.trace(head) for head in people(count, "made")]
+    audit = privacy.audit(members, others, made, planted, Key(0), MODALITIES)
     found = {
-        (r.metric, r.where["space"]): (r.value, r.n) for r in section.records if "space" in r.where
+        (r.metric, r.where["space"]): (r.value, r.n) for r in audit.records if "space" in r.where
     }
     return {
         space: {

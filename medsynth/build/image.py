@@ -1,6 +1,6 @@
 """Image GANs: configuration → networks, game, trainer, supply of patches, run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -157,17 +157,6 @@ def style_prior(config: Config, examples: list[Example]) -> StylePrior | None:
     )
 
 
-def training_subjects(run: Path) -> set[str]:
-    """The people that a run was trained on, as its cohort says.
-
-    Raises:
-        DataError: The run or its cohort is not there any more.
-    """
-    text = (run / "config.yaml").read_text(encoding="utf-8")
-    cohort = cohorts.read(Path(configs.parse(text, str(run / "config.yaml")).data.cohort))
-    return {case.subject for case in cohort.part("training")}
-
-
 def discriminator(run: Path) -> tuple[torch.nn.Module, int, tuple[str, ...]]:
     """The discriminator of a run as its checkpoint holds it, the number of structures that it
     knows, and the scans that it judges."""
@@ -177,6 +166,12 @@ def discriminator(run: Path) -> tuple[torch.nn.Module, int, tuple[str, ...]]:
     checkpoint.load(run / "last.pt", playing)
     judge = playing.game.players["discriminator"].eval().requires_grad_(False).cpu()
     return judge, len(LABEL_MAPS[config.data.labels].labels), config.data.target
+
+
+def _spacing_mm(examples: Sequence[Example]) -> tuple[float, ...]:
+    """Voxels of the training cases: the median of each axis."""
+    sizes = np.array([np.linalg.norm(e.affine[:3, :3], axis=0) for e in examples])
+    return tuple(float(mm) for mm in np.median(sizes, 0))
 
 
 class ImageRun(Run):
@@ -280,6 +275,7 @@ class ImageRun(Run):
                 self.prior,
                 target_scheme(self.config),
                 configs.dump(shared),
+                _spacing_mm(self.examples),
             )
 
     def preview(self, step: int) -> None:

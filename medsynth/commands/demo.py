@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsynth.commands import console
 from medsynth.commands.phantom import Phantom, case_name
+from medsynth.errors import Interrupted
 
 if TYPE_CHECKING:
     from medsynth.config import Config
@@ -71,6 +72,15 @@ class Demo:
 
     def run(self) -> int:
         """Do what is missing, print what was done and what to try next."""
+        try:
+            return self._run()
+        except Interrupted as stop:  # training saved itself, and would say how *it* goes on
+            more = f" --steps {self.steps}" if self.steps != Demo.steps else ""
+            more += f" --seed {self.seed}" if self.seed else ""
+            words = f"stopped; `medsynth demo --out {self.out}{more}` goes on where it was"
+            raise Interrupted(stop.exit_code - 128, words) from stop
+
+    def _run(self) -> int:
         from medsynth.imaging.synthesizer import load
 
         begun = time.monotonic()

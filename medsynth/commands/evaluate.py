@@ -3,11 +3,11 @@
 All write into one report, each its own section.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsynth.commands import console, table, utility
+from medsynth.commands import console, given, table, utility
 from medsynth.commands.utility import publish
 from medsynth.errors import DataError, ModelError, UsageError
 
@@ -47,6 +47,7 @@ class EvaluateFidelity:
     real: Path
     synthetic: Path
     out: Path
+    _: KW_ONLY
     backbone: str | None = None
     weights: Path | None = None
     seed: int = 0
@@ -60,22 +61,23 @@ class EvaluateFidelity:
 
     def measure(self) -> "Measured":
         """The section and its pictures."""
-        from medsynth.core.random import Key
-        from medsynth.evaluation import features, fidelity, heads
-        from medsynth.io import cohort as cohorts
-
         if bool(self.backbone) != bool(self.weights):
             raise UsageError("--backbone and --weights together", "one of them")
-        real, synthetic = cohorts.read(self.real), cohorts.read(self.synthetic)
+        real, synthetic = given.real(self.real), given.synthetic(self.synthetic)
+
+        from medsynth.core.random import Key
+        from medsynth.evaluation import features, fidelity, fidelity_words, heads
+
         extract, words = None, {}
         if self.backbone and self.weights:
             extract = features.backbone(self.backbone, self.weights)
             words = {"backbone": f"torchvision {self.backbone}, layer before the last"}
         modalities = heads.common_modalities(real, synthetic)
-        section = fidelity.measure(
+        measured = fidelity.measure(
             real, synthetic, Key(self.seed, ("fidelity",)), console.progress,
             extract=extract, degraded=self.degraded, **words,
         )  # fmt: skip
+        section = fidelity_words.section(measured)
         return section, _montage(real, synthetic, modalities, self.out)
 
 
@@ -97,6 +99,7 @@ class EvaluateConsistency:
     real: Path
     synthetic: Path
     out: Path
+    _: KW_ONLY
     segmentor: str = "dynunet"
     steps: int = 300
     batch: int = 2
@@ -112,28 +115,28 @@ class EvaluateConsistency:
 
     def measure(self) -> "Measured":
         """The section; it has no pictures."""
-        from medsynth.core.cohort import Cohort
-        from medsynth.core.labels import BRAIN, BRATS2023
-        from medsynth.core.random import Key
-        from medsynth.evaluation import consistency
-        from medsynth.evaluation.heads import common_modalities
-        from medsynth.evaluation.segmentors import Recipe
-        from medsynth.io import cohort as cohorts
-
-        real, synthetic = cohorts.read(self.real), cohorts.read(self.synthetic)
+        if self.patch % 16 or self.patch < 48 or min(self.steps, self.batch) < 1:
+            raise UsageError(
+                "--patch in multiples of 16 from 48 on, --steps and --batch of at least 1", "less"
+            )
+        real, synthetic = given.real(self.real), given.synthetic(self.synthetic)
         train, test = real.part("training"), real.part("test")
         if not len(train) or not len(test):
             raise DataError(
                 "a training and a test split", f"{len(train)} and {len(test)} cases", self.real,
                 "Split the cohort by subject: `medsynth index … --split training=0.8,test=0.2`.",
             )  # fmt: skip
+
+        from medsynth.core.cohort import Cohort
+        from medsynth.core.labels import BRAIN, BRATS2023
+        from medsynth.core.random import Key
+        from medsynth.evaluation import consistency
+        from medsynth.evaluation.heads import common_modalities
+        from medsynth.evaluation.segmentors import Recipe
+
         tissue = all(case.brain for case in (*real, *synthetic))
         scheme = BRAIN if tissue else BRATS2023
         modalities = common_modalities(real, synthetic)
-        if self.patch % 16 or self.patch < 48 or min(self.steps, self.batch) < 1:
-            raise UsageError(
-                "--patch in multiples of 16 from 48 on, --steps and --batch of at least 1", "less"
-            )
         recipe = Recipe(self.segmentor, True, self.steps, self.batch, (self.patch,) * 3, self.seed)
         parents = {case.subject for case in synthetic}
         apart = tuple(case for case in train if case.subject not in parents)
@@ -181,6 +184,10 @@ def _segmentor(
             raise ModelError("the weights of that segmentor", "others", path, "Remove the file.")
         network.load_state_dict(weights, strict=False)
         return network.eval().requires_grad_(False).to(device)
+    console.say(
+        f"training a {recipe.kind} on {len(examples)} real cases first, {recipe.steps} steps: "
+        f"minutes on a few cores; kept as {path.name} for the next time"
+    )
     network = segmentors.train(
         recipe, [(examples, recipe.steps)], scheme, len(modalities),
         lambda steps, total: console.progress(steps, total, "train segmentor", "step"),
@@ -206,6 +213,7 @@ class EvaluatePrivacy:
     real: Path
     synthetic: Path
     out: Path
+    _: KW_ONLY
     model: Path | None = None
     held_out: Path | None = None
     seed: int = 0
@@ -218,56 +226,38 @@ class EvaluatePrivacy:
 
     def measure(self) -> "Measured":
         """The section and pictures of the nearest neighbours."""
-        from medsynth.core.cohort import Cohort
-        from medsynth.core.random import Key
-        from medsynth.evaluation import privacy
-        from medsynth.evaluation.heads import common_modalities
-        from medsynth.io import cohort as cohorts
+        from medsynth.build import people
 
-        real, synthetic = cohorts.read(self.real), cohorts.read(self.synthetic)
+        if self.model:
+            people.require_model(self.model)
+        real, synthetic = given.real(self.real), given.synthetic(self.synthetic)
         members = real.part("training")
-        others = cohorts.read(self.held_out) if self.held_out else real.part("test")
+        others = given.real(self.held_out, "--held-out") if self.held_out else real.part("test")
         if not len(members) or not len(others) or not len(synthetic):
             raise DataError(
                 "training cases, held-out cases and synthetic cases",
                 f"{len(members)}, {len(others)} and {len(synthetic)}", self.real,
                 "Give people that the generator has not seen with --held-out COHORT.",
             )  # fmt: skip
-        _refuse_mixed(members, others, self.model)
+        given.refuse_mixed(members, others, self.model)
+
+        from medsynth.core.cohort import Cohort
+        from medsynth.core.random import Key
+        from medsynth.evaluation import privacy, privacy_words, traces
+        from medsynth.evaluation.heads import common_modalities
+
         modalities = common_modalities(members, others, synthetic)
         attack = _attack(self.model) if self.model else None
         key = Key(self.seed, ("privacy",))
-        inside = privacy.traces(members, modalities, console.progress, "trace members", attack)
-        outside = privacy.traces(others, modalities, console.progress, "trace held-out", attack)
-        made = privacy.traces(synthetic, modalities, console.progress, "trace synthetic")
-        few = Cohort(members.scheme, members.cases[: privacy.PLANTED])
-        planted = privacy.planted(few, modalities, console.progress, key.fold("planted"))
-        section = privacy.audit(inside, outside, made, planted, key, modalities)
+        inside = traces.traces(members, modalities, console.progress, "trace members", attack)
+        outside = traces.traces(others, modalities, console.progress, "trace held-out", attack)
+        made = traces.traces(synthetic, modalities, console.progress, "trace synthetic")
+        few = Cohort(members.scheme, members.cases[: traces.PLANTED])
+        planted = traces.planted(few, modalities, console.progress, key.fold("planted"))
+        audit = privacy.audit(inside, outside, made, planted, key, modalities)
         nearest = privacy.closest(inside, outside, made, SHOWN)
+        section = privacy_words.section(audit)
         return section, _neighbours(nearest, members, others, synthetic, modalities, self.out)
-
-
-def _refuse_mixed(members: "Cohort", others: "Cohort", model: Path | None) -> None:
-    """Members must be whom the generator was trained on, and nobody else."""
-    from medsynth.build import image as build
-
-    inside, outside = ({case.subject for case in side} for side in (members, others))
-    both = sorted(inside & outside)
-    if both:
-        raise DataError(
-            "held-out people who are no members", f"{', '.join(both[:5])} in both", None,
-            "Split by subject: `medsynth index … --split training=0.8,test=0.2`.",
-        )  # fmt: skip
-    if model is None or not (model / "config.yaml").exists():
-        return
-    trained = build.training_subjects(model)
-    strange, seen = sorted(inside - trained), sorted(outside & trained)
-    if strange or seen:
-        found = f"{', '.join((strange or seen)[:5])}, whom it has {'not ' if strange else ''}seen"
-        raise DataError(
-            "members that --model was trained on and held-out people that it was not", found, model,
-            "Give the cohort that the run was trained on as --real.",
-        )  # fmt: skip
 
 
 def _attack(run: Path) -> Any:
@@ -315,15 +305,20 @@ def _neighbours(
     rows = []
     for made, member, other in nearest:
         if all(c.case(n).brain for c, n in ((synthetic, made), (members, member), (others, other))):
+            first = _row("synthetic", made, synthetic, modalities)
+            at = show.height(first.labels)  # all three at one height, or nobody could compare them
             rows += [
-                _row("synthetic", made, synthetic, modalities),
-                _row("nearest member", member, members, modalities),
-                _row("nearest held-out", other, others, modalities),
+                first,
+                replace(_row("nearest member", member, members, modalities), height=at),
+                replace(_row("nearest held-out", other, others, modalities), height=at),
             ]
     if not rows:
         return []
     show.save(show.figure_rows(rows), out / "pictures" / "privacy.png", dpi=70)
-    caption = "Synthetic cases nearest to a training case, with their nearest neighbours"
+    caption = (
+        "Synthetic cases nearest to a training case, with their nearest neighbours, all at the "
+        "height of the synthetic case's slice"
+    )
     return [report.Picture("privacy.png", caption)]
 
 
@@ -333,7 +328,14 @@ def _row(title: str, name: str, cohort: "Cohort", modalities: tuple[str, ...]) -
 
     head = heads.read(cohort.case(name), cohort, modalities)
     assert head.labels is not None  # the caller picks cases with tissue
-    return show.Row(title, head.scans, head.labels)
+    return show.Row(f"{title}\n{name}", head.scans, head.labels)
+
+
+SEEDS = {
+    "fidelity": "which random sets of people, and noise",
+    "consistency": "of the segmentor's training",
+    "privacy": "which random sets of people, and noise of planted copies",
+}
 
 
 def add(verbs: Any) -> None:
@@ -341,8 +343,8 @@ def add(verbs: Any) -> None:
     top = verbs.add_parser(
         "evaluate",
         help="utility, fidelity, consistency, privacy, tables: one report",
-        description="Measure synthetic data. Every figure stands beside a floor and a known bad "
-        "or best example; the report says what it cannot tell.",
+        description="Measure synthetic data. Figures stand beside a floor and, where there is one, "
+        "a known bad or best example; the report says what it cannot tell.",
         epilog="Example: medsynth evaluate fidelity --real cohort.json --synthetic synthetic "
         "-o report",
     )
@@ -354,39 +356,73 @@ def add(verbs: Any) -> None:
         description=console.summary(EvaluateFidelity),
     )  # fmt: skip
     c = kinds.add_parser(
-        "consistency", help="do the scans show what their label maps say?",
-        description=console.summary(EvaluateConsistency),
+        "consistency", help="do the scans show what their label maps say? (trains a segmentor)",
+        description=console.summary(EvaluateConsistency)
+        + " The segmentor is trained first, on the training split of --real: minutes on a few "
+        "cores. It is kept in REPORT, so that the next run of the same recipe takes it from there.",
     )  # fmt: skip
     q = kinds.add_parser(
         "privacy", help="what do they give away about the training cases?",
         description=console.summary(EvaluatePrivacy),
     )  # fmt: skip
     for p in (f, c, q):
-        p.add_argument("--real", type=Path, required=True, metavar="COHORT")
-        p.add_argument("--synthetic", type=Path, required=True, metavar="COHORT")
-        p.add_argument("-o", "--out", type=Path, required=True, metavar="REPORT")
-        p.add_argument("--seed", type=int, default=0)
+        p.add_argument(
+            "--real", type=Path, required=True, metavar="COHORT",
+            help="cohort.json (or its folder) of the real cases, with the split that the "
+            "generator was trained by",
+        )  # fmt: skip
+        p.add_argument(
+            "--synthetic", type=Path, required=True, metavar="COHORT",
+            help="cohort.json (or its folder) that `medsynth generate` wrote",
+        )  # fmt: skip
+        p.add_argument(
+            "-o", "--out", type=Path, required=True, metavar="REPORT",
+            help="folder of the report; other measurements in it are kept",
+        )  # fmt: skip
+        p.add_argument(
+            "--seed", type=int, default=0, help=f"{SEEDS[p.prog.split()[-1]]} (default 0)"
+        )
         p.add_argument("--json", action="store_true", help="print the records as JSON")
     f.add_argument("--backbone", metavar="NAME", help="a torchvision model, e.g. resnet50")
     f.add_argument("--weights", type=Path, metavar="FILE", help="its weights")
     f.set_defaults(
         make=lambda a: EvaluateFidelity(
-            a.real, a.synthetic, a.out, a.backbone, a.weights, a.seed, a.json
+            a.real,
+            a.synthetic,
+            a.out,
+            backbone=a.backbone,
+            weights=a.weights,
+            seed=a.seed,
+            json=a.json,
         )
     )
-    c.add_argument("--segmentor", choices=("gan", "dynunet"), default="dynunet")
-    c.add_argument("--steps", type=int, default=300)
-    c.add_argument("--batch", type=int, default=2)
-    c.add_argument("--patch", type=int, default=48, help="edge in voxels")
+    c.add_argument("--segmentor", choices=("gan", "dynunet"), default="dynunet", help="its kind")
+    c.add_argument("--steps", type=int, default=300, help="of its training (default 300)")
+    c.add_argument("--batch", type=int, default=2, help="patches a step (default 2)")
+    c.add_argument("--patch", type=int, default=48, help="edge in voxels (default 48)")
     c.set_defaults(
         make=lambda a: EvaluateConsistency(
-            a.real, a.synthetic, a.out, a.segmentor, a.steps, a.batch, a.patch, a.seed, a.json
+            a.real,
+            a.synthetic,
+            a.out,
+            segmentor=a.segmentor,
+            steps=a.steps,
+            batch=a.batch,
+            patch=a.patch,
+            seed=a.seed,
+            json=a.json,
         )
     )
     q.add_argument("--model", type=Path, metavar="RUN", help="attack this run, too")
     q.add_argument("--held-out", type=Path, metavar="COHORT", help="instead of the test split")
     q.set_defaults(
         make=lambda a: EvaluatePrivacy(
-            a.real, a.synthetic, a.out, a.model, a.held_out, a.seed, a.json
+            a.real,
+            a.synthetic,
+            a.out,
+            model=a.model,
+            held_out=a.held_out,
+            seed=a.seed,
+            json=a.json,
         )
     )

@@ -1,5 +1,6 @@
 """`medsynth generate`: label maps to scans, many at a time; or a model of records to rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from medsynth.errors import UsageError
 
 if TYPE_CHECKING:
     from medsynth.core.cohort import Cohort
+    from medsynth.imaging.synthesizer import Synthesizer
 
 
 @dataclass(frozen=True)
@@ -41,18 +43,23 @@ class Generate:
 
     def run(self) -> int:
         """Generate what is missing."""
-        from medsynth.generation import cases, failures
+        from medsynth.build import people
         from medsynth.generation.plan import Shard, plan, share
-        from medsynth.generation.pool import generate
-        from medsynth.imaging.synthesizer import load
 
         if self.per_case < 1 or self.writers < 1:
             raise UsageError(
                 "--per-case and --writers of at least 1", f"{self.per_case} and {self.writers}"
             )
         shard = Shard.parse(self.shard)
+        people.require_model(self.model)
         cohort = _cohort(self.source)
+
+        from medsynth.generation import cases, failures
+        from medsynth.generation.pool import generate
+        from medsynth.imaging.synthesizer import load
+
         synthesizer = load(self.model, precision=self.precision, window=self.window)
+        _warn_of_other_voxels(synthesizer, cohort)
         jobs = share(plan(cohort, self.per_case, self.seed), shard)
         there = len(cases.list_cases(self.out))
         work = generate(synthesizer, jobs, self.out, writers=self.writers)
@@ -71,6 +78,37 @@ class Generate:
                 {"cohort": self.out / "cohort.json", "made": len(made), "failed": failed}
             )
         return 1 if failed else 0
+
+
+def _warn_of_other_voxels(synthesizer: "Synthesizer", cohort: "Cohort") -> None:
+    """Say which label maps have voxels that the model has never seen; it works, but not well."""
+    import numpy as np
+
+    from medsynth.errors import DataError
+    from medsynth.io.nifti import read_header
+
+    strange: list[tuple[str, tuple[float, ...]]] = []
+    for case in cohort:
+        try:
+            affine = read_header(case.brain).source.affine if case.brain else None
+        except DataError:
+            continue  # told when it is its turn
+        if affine is None:
+            continue
+        spacing = tuple(float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0))
+        if synthesizer.unlike(spacing):
+            strange.append((case.name, spacing))
+    if strange:
+        found, known = strange[0][1], synthesizer.spacing_mm or ()
+        console.say(
+            f"warning: {len(strange)} of {len(cohort)} label maps have other voxels than the model "
+            f"was trained on ({_mm(found)} in {strange[0][0]}, not {_mm(known)}): "
+            "bring them to its size with `medsynth resample` first"
+        )
+
+
+def _mm(spacing: Sequence[float]) -> str:
+    return " × ".join(f"{mm:.3g}" for mm in spacing) + " mm"
 
 
 def _cohort(source: Path) -> "Cohort":

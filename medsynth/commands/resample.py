@@ -58,7 +58,7 @@ class Resample:
         from medsynth.generation import cases
         from medsynth.imaging.resample import resample, resample_labels
         from medsynth.io.nifti import read_labels, read_volume, write_labels, write_scan
-        from medsynth.io.sidecar import write_json
+        from medsynth.io.sidecar import of_case, write_json
 
         place = self.out / case.name
 
@@ -74,7 +74,7 @@ class Resample:
         )
         files = [path for path in (case.brain, case.label) if path]
         story = {
-            **(cases.sidecar_of(files[0]) if files else {}),
+            **(of_case(case) or (cases.sidecar_of(files[0]) if files else {})),
             "case": case.name,
             "subject": case.subject,
             "ancestors": sorted({sha for path in files for sha in cases.lineage(path)}),

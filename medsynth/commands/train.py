@@ -41,8 +41,8 @@ class Train:
     def run(self) -> int:
         """Train, or go on; the model is `RUN/model.safetensors`."""
         from medsynth import config as configs
+        from medsynth.io import cohort as cohorts
         from medsynth.io.files import read_text
-        from medsynth.training.world import World
 
         if self.resume and not (self.resume / "last.pt").exists():
             raise UsageError(
@@ -55,7 +55,7 @@ class Train:
             todo = "For example configs/image/brats.yaml."
             raise UsageError("a configuration", "none", None, todo)
         text = read_text(file, "a configuration")
-        tabular = configs.kind_of(text, str(file), self.settings) == "tabular"
+        tabular = configs.kind_of(text, str(file)) == "tabular"
         settings = self.settings
         if self.epsilon is not None:
             if not tabular:
@@ -69,20 +69,26 @@ class Train:
                 folder,
                 f"Go on with --resume {folder}, or choose another --out.",
             )
+        # mistakes are told before PyTorch is imported
+        records = configs.parse_tabular(text, str(file), settings) if tabular else None
+        config = None if tabular else configs.parse(text, str(file), settings)
+        if config:
+            cohorts.read(Path(config.data.cohort))
+
+        from medsynth.training.world import World
+
         world = World.from_environment()
         try:
-            if tabular:
+            if records:
                 from medsynth.build.tabular import TabularRun
 
-                records = configs.parse_tabular(text, str(file), settings)
                 run = TabularRun.prepare(records, folder, world, resume=bool(self.resume))
                 for words in run.warnings if world.leads else ():
                     console.say(f"warning: {words}")
                 done = follow(run)
                 if world.leads and run.fitting.delta is not None:
                     console.say(run.trainer.ledger.words(run.fitting.delta))
-            else:
-                config = configs.parse(text, str(file), settings)
+            elif config:
                 done = train(config, folder, world, resume=bool(self.resume))
         finally:
             world.close()

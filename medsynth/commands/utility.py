@@ -1,16 +1,16 @@
 """`medsynth evaluate utility`: segmentors trained on real, synthetic and mixed data."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsynth.commands import console
+from medsynth.commands import console, given
 from medsynth.errors import ConfigError, DataError, UsageError
 
 if TYPE_CHECKING:
     from medsynth.config import Fold, Utility
-    from medsynth.core.cohort import Case
+    from medsynth.core.cohort import Case, Cohort
     from medsynth.evaluation.records import Section
     from medsynth.evaluation.report import Picture
     from medsynth.imaging.examples import Example
@@ -48,11 +48,14 @@ class EvaluateUtility:
 
 def measure(table: "Utility", out: Path) -> tuple["Section", list["Picture"]]:
     """The utility table of a configuration, and its pictures; the demo makes a small one."""
+    cases = _cases(table)
+
     from medsynth.core.random import Key
     from medsynth.evaluation import utility as measured
+    from medsynth.evaluation import utility_words
     from medsynth.evaluation.segmentors import Recipe
 
-    folds, sizes = _folds(table, out)
+    folds, sizes = _folds(cases, table, out)
     axes = measured.Axes(
         table.training,
         table.segmentors,
@@ -72,69 +75,111 @@ def measure(table: "Utility", out: Path) -> tuple["Section", list["Picture"]]:
         table.workers,
     )
     todo = measured.cells(axes, len(folds))
+    there = sum(measured.is_done(cell, folds[cell.fold], recipe, out) for cell in todo)
+    if there:
+        console.say(f"{there} of {len(todo)} cells already there, in {out / 'cells'}")
     work = (measured.run(cell, folds[cell.fold], recipe, out) for cell in todo)
     results = list(console.progress(work, len(todo), "utility", "cell"))
-    section = measured.section(results, axes, recipe, sizes, Key(table.seed, ("utility",)))
+    records = list(measured.figures(results, axes, recipe, Key(table.seed, ("utility",))))
+    section = utility_words.section(records, axes, recipe, sizes)
     return section, _pictures(section, out)
 
 
-def _folds(table: "Utility", out: Path) -> tuple[list[Any], Any]:
-    """Prepared cases of every fold, guarded against leaks."""
-    from medsynth.config import Fold
-    from medsynth.evaluation import utility as measured
-    from medsynth.io import cohort as cohorts
+@dataclass(frozen=True)
+class Cases:
+    """The cases of one fold, checked, not yet prepared.
 
-    real = cohorts.read(Path(table.real))
-    given = table.folds or (
+    Args:
+        real, test: Cohorts of real people.
+        synthetic, phantoms: What passed the guard; may be empty.
+        dropped: Synthetic cases that descend from a test subject, and why.
+        unknown: Synthetic cases of which nobody knows what they were made from.
+        checked: Whether it is known whom the generator was trained on.
+    """
+
+    real: "Cohort"
+    test: "Cohort"
+    synthetic: "Cohort"
+    phantoms: "Cohort"
+    dropped: tuple[tuple[str, str], ...]
+    unknown: tuple[str, ...]
+    checked: bool
+
+
+def _cases(table: "Utility") -> list[Cases]:
+    """Cases of every fold, guarded against leaks; all that can be refused is refused here, before
+    anything heavy is imported."""
+    from medsynth.config import Fold
+    from medsynth.core.cohort import Cohort
+    from medsynth.evaluation import origin
+
+    for model in {fold.model or table.model for fold in table.folds} or {table.model}:
+        _require_run(model)
+    real = given.real(Path(table.real), "`real`")
+    every = table.folds or (
         Fold(tuple(sorted({c.subject for c in real.part("test")})), table.synthetic, table.model),
     )
+    nobody = Cohort(real.scheme, ())
+    folds = []
+    for fold in every:
+        test = Cohort(real.scheme, tuple(c for c in real if c.subject in fold.test))
+        rest = Cohort(real.scheme, tuple(c for c in real if c.subject not in fold.test))
+        _enough(fold, test.cases, rest.cases, table.real)
+        model, source = fold.model or table.model, fold.synthetic or table.synthetic
+        _refuse_seen(model, fold.test)
+        made = nobody
+        dropped: tuple[tuple[str, str], ...] = ()
+        unknown: tuple[str, ...] = ()
+        if source:
+            synthetic = given.synthetic(Path(source), "`synthetic`")
+            guard = origin.guard(test.cases, synthetic)
+            made, dropped = Cohort(synthetic.scheme, guard.kept), guard.dropped
+            unknown = guard.unknown
+        invented = nobody
+        if table.phantoms:
+            phantoms = given.synthetic(Path(table.phantoms), "`phantoms`")
+            kept = origin.guard(test.cases, phantoms, by_name=False).kept
+            invented = Cohort(phantoms.scheme, kept)
+        folds.append(Cases(rest, test, made, invented, dropped, unknown, model is not None))
+    return folds
+
+
+def _require_run(model: str | None) -> None:
+    if model is None:
+        console.say("warning: no `model` given: who the generator was trained on is not checked")
+    elif not (Path(model) / "config.yaml").exists():
+        raise UsageError("the run of the generator under `model`", "none", model)
+
+
+def _folds(cases: Sequence[Cases], table: "Utility", out: Path) -> tuple[list[Any], Any]:
+    """Prepared cases of every fold, and how many there are."""
+    from medsynth.evaluation import utility as measured
+    from medsynth.evaluation.utility_words import Sizes
+
     folds: list[measured.Fold] = []
-    dropped: set[str] = set()
-    unknown: set[str] = set()
-    for fold in given:
-        test = [case for case in real if case.subject in fold.test]
-        rest = [case for case in real if case.subject not in fold.test]
-        _enough(fold, test, rest, table.real)
-        _refuse_seen(fold.model or table.model, fold.test)
-        source = fold.synthetic or table.synthetic
-        synthetic = cohorts.read(Path(source)) if source else None
-        kept: tuple[Case, ...] = ()
-        if synthetic:
-            guarded = measured.guard(test, synthetic)
-            kept = guarded.kept
-            unknown |= set(guarded.unknown)
-            dropped |= {name for name, _ in guarded.dropped}
-            for name, why in guarded.dropped:
-                console.say(f"left out {name}: {why}")
-        phantoms = cohorts.read(Path(table.phantoms)) if table.phantoms else None
-        invented: tuple[Case, ...] = ()
-        if phantoms:
-            invented = measured.guard(test, phantoms, by_name=False).kept
-        parts = [
-            _prepared(cases, scheme, table, out)
-            for cases, scheme in (
-                (rest, real.scheme),
-                (test, real.scheme),
-                (kept, synthetic.scheme if synthetic else real.scheme),
-                (invented, phantoms.scheme if phantoms else real.scheme),
-            )
-        ]
+    for fold in cases:
+        for name, why in fold.dropped:
+            console.say(f"left out {name}: {why}")
+        asked = (fold.real, fold.test, fold.synthetic, fold.phantoms)
+        parts = [_prepared(cohort, table, out) for cohort in asked]
         _same_spacing([example for part in parts for example in part])
-        for name, wanted, part in zip(PARTS, (rest, test, kept, invented), parts, strict=True):
-            if wanted and not part:
+        for name, wanted, part in zip(PARTS, asked, parts, strict=True):
+            if len(wanted) and not part:
                 todo = "See above why each was left out."
                 raise DataError(f"{name} cases that can be used", "none", table.real, todo)
         folds.append(measured.Fold(*(tuple(part) for part in parts)))
     used = {e.name for fold in folds for e in fold.synthetic}
-    sizes = measured.Sizes(
+    tuned = measured.FINE_TUNED in table.training
+    sizes = Sizes(
         real=len({e.name for fold in folds for e in fold.real}),
         test=len({e.name for fold in folds for e in fold.test}),
         synthetic=len(used),
         phantoms=len({e.name for fold in folds for e in fold.phantoms}),
-        dropped=len(dropped - used),
-        unknown=len(unknown & used),
+        dropped=len({name for fold in cases for name, _ in fold.dropped} - used),
+        unknown=len({name for fold in cases for name in fold.unknown} & used),
         folds=len(folds),
-        checked=not used or all(fold.model or table.model for fold in given),
+        tuned=tuple(measured.seen_in_tuning(len(f.real)) for f in folds if tuned),
+        checked=not used or all(fold.checked for fold in cases),
     )
     return folds, sizes
 
@@ -155,14 +200,11 @@ def _enough(fold: "Fold", test: Sequence["Case"], rest: Sequence["Case"], where:
 
 def _refuse_seen(model: str | None, test: Sequence[str]) -> None:
     """A generator that was trained on test subjects makes every column with its scans worthless."""
-    from medsynth.build import image as build
+    from medsynth.build import people
 
     if model is None:
-        console.say("warning: no `model` given: who the generator was trained on is not checked")
         return
-    if not (Path(model) / "config.yaml").exists():
-        raise UsageError("the run of the generator under `model`", "none", model)
-    seen = sorted(build.training_subjects(Path(model)) & set(test))
+    seen = sorted(people.training_subjects(Path(model)) & set(test))
     if seen:
         raise DataError(
             "a generator that has not seen the test subjects",
@@ -172,11 +214,10 @@ def _refuse_seen(model: str | None, test: Sequence[str]) -> None:
         )
 
 
-def _prepared(cases: Iterable["Case"], scheme: str, table: "Utility", out: Path) -> list["Example"]:
-    from medsynth.core.cohort import MODALITIES, Cohort
+def _prepared(cohort: "Cohort", table: "Utility", out: Path) -> list["Example"]:
+    from medsynth.core.cohort import MODALITIES
     from medsynth.imaging.examples import Example, prepare
 
-    cohort = Cohort(scheme, tuple(cases))
     if not len(cohort):
         return []
     cache = Path(table.cache) if table.cache else out / "cache"
@@ -186,7 +227,7 @@ def _prepared(cases: Iterable["Case"], scheme: str, table: "Utility", out: Path)
         if isinstance(result, Example):
             ready.append(result)
         else:
-            console.say(f"left out: {result[1]}")
+            console.say(f"left out {result[0]}: {result[1]}")
     return ready
 
 
@@ -216,28 +257,32 @@ def _pictures(section: "Section", out: Path) -> list["Picture"]:
     own = [
         r
         for r in section.records
-        if r.metric == "dice" and (r.where["share"], r.where["ratio"]) == ("1", "1")
+        if r.metric == "dice_present" and (r.where["share"], r.where["ratio"]) == ("1", "1")
     ]
     pictures = []
     for region in ("WT", "TC", "ET"):
+        here = [r for r in own if r.where["region"] == region and r.value is not None]
+        if not here:
+            continue
         rows = [
             (
                 f"{r.where['segmentor']}, {r.where['augmentation']} augmentation: "
                 f"{r.where['training']}",
                 (r.value, r.low, r.high),
             )
-            for r in own
-            if r.where["region"] == region
+            for r in here
         ]
+        title = f"Dice, {region}, n = {here[0].n} test people with it"
         file = f"utility-{region}.png"
-        show.save(show.intervals(rows, f"Dice, {region}"), out / "pictures" / file)
-        pictures.append(report.Picture(file, f"Dice, {region}: mean and 95 % interval over cases"))
+        show.save(show.intervals(rows, title), out / "pictures" / file)
+        caption = f"{title}: mean, and 95 % interval over people where there are enough"
+        pictures.append(report.Picture(file, caption))
     for axis, words in (("share", "share of the real cases"), ("ratio", "synthetic per real case")):
         lines = _lines(section, axis)
         if lines:
             file = f"utility-{axis}.png"
             show.save(show.curves(lines, words, "Dice, WT"), out / "pictures" / file)
-            caption = f"Learning curve over the {words}: mean and 95 % interval over cases"
+            caption = f"Learning curve over the {words}: mean, and 95 % interval over people"
             pictures.append(report.Picture(file, caption))
     return pictures
 
@@ -271,8 +316,9 @@ def publish(
         small: Why the figures are small, for a demonstration; None for a real measurement.
         as_json: Print the records as JSON, too.
     """
-    from medsynth.evaluation import report
+    from medsynth.evaluation import records, report
 
+    section = records.judged(section)
     if small:
         section = replace(
             section, title=f"{section.title} (small)", method=(small, *section.method)
@@ -289,8 +335,17 @@ def add(verbs: Any) -> None:
         epilog="Example: medsynth evaluate utility configs/evaluate/utility.yaml "
         "--set real=real/cohort.json -o report",
     )
-    p.add_argument("config", type=Path, metavar="CONFIG")
-    p.add_argument("-o", "--out", type=Path, required=True, metavar="REPORT")
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    p.add_argument(
+        "config", type=Path, metavar="CONFIG",
+        help="YAML of kind: utility; configs/evaluate/utility.yaml explains every key",
+    )  # fmt: skip
+    p.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="REPORT",
+        help="folder of the report; finished cells in it are kept, and so are other measurements",
+    )  # fmt: skip
+    p.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="override a key of CONFIG, e.g. --set seeds=1 --set real=real/cohort.json",
+    )  # fmt: skip
     p.add_argument("--json", action="store_true", help="print the records as JSON")
     p.set_defaults(make=lambda a: EvaluateUtility(a.config, a.out, tuple(a.set), a.json))

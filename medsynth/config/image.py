@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from medsynth.config.tree import at_least_one, build, choose, read
+from medsynth.config.tree import at_least_one, choose, read
 from medsynth.errors import ConfigError
 
 LOWEST = 3
@@ -158,7 +158,7 @@ def parse(text: str, where: str, settings: Sequence[str] = ()) -> Config:
         ConfigError: An unknown key (the nearest valid one is named), a value of the wrong type
             or out of range, keys that exclude each other.
     """
-    config: Config = build(Config, read(text, where, settings), where)
+    config: Config = read(Config, text, where, settings, "image")
     _check(config, where)
     return config
 

@@ -179,7 +179,7 @@ def parse_tabular(text: str, where: str, settings: Sequence[str] = ()) -> Tabula
     Raises:
         ConfigError: An unknown key, a value of the wrong type or out of range.
     """
-    config: Tabular = build(Tabular, read(text, where, settings), where)
+    config: Tabular = read(Tabular, text, where, settings, "tabular")
     check(config, where)
     return config
 

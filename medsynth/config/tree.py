@@ -14,27 +14,85 @@ import yaml
 
 from medsynth.errors import ConfigError
 
+USES = {
+    "image": "`medsynth train` takes it.",
+    "tabular": "`medsynth train` takes it.",
+    "utility": "`medsynth evaluate utility` takes it.",
+}
+"""Which verb takes a configuration, by its kind."""
 
-def read(text: str, where: str, settings: Sequence[str] = ()) -> dict[str, Any]:
-    """YAML text and `key=value` overrides as a tree.
+
+def read(
+    cls: type, text: str, where: str, settings: Sequence[str] = (), kind: str | None = None
+) -> Any:
+    """A dataclass from YAML text and `key=value` overrides.
+
+    Args:
+        cls: What the tree is validated into.
+        text: YAML.
+        where: Its file, for messages.
+        settings: `key=value`; a mistake in one names that one as its place, not the file.
+        kind: What the key `kind` must say, where it is given.
 
     Raises:
-        ConfigError: No YAML, not keys and values, or a setting without `=`.
+        ConfigError: No YAML, not keys and values, a configuration of another kind, a setting
+            without `=`, an unknown key, a missing one or a value of the wrong type.
     """
-    try:
-        tree = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError("YAML", f"{error}", where) from error
-    if not isinstance(tree, dict):
-        raise ConfigError("keys and values", type(tree).__name__, where)
+    tree = _tree(text, where)
+    if kind and tree.get("kind", kind) != kind:
+        other = str(tree["kind"])
+        raise ConfigError(
+            f"a configuration of kind: {kind}", f"one of kind: {other}", where, USES.get(other)
+        )
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise ConfigError(
                 "--set KEY=VALUE", repr(setting), None, "For example --set train.steps=10."
             )
-        _set(tree, key.strip().split("."), yaml.safe_load(value), setting)
+        path = key.strip().split(".")
+        _set(tree, path, _alone(cls, path, value, f"--set {setting}"), setting)
+    return build(cls, tree, where)
+
+
+def _tree(text: str, where: str) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f", at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError("YAML", f"text that is none{at}", where) from error
+    if not isinstance(tree, dict):
+        raise ConfigError("keys and values", type(tree).__name__, where)
     return tree
+
+
+def _alone(cls: type, path: Sequence[str], text: str, where: str) -> Any:
+    """The value of one setting, if the tree has such a key and it takes such a value."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError("a value in YAML", repr(text), where) from error
+    kind: Any = cls
+    for depth, part in enumerate(path):
+        if not dataclasses.is_dataclass(kind):
+            raise ConfigError("a section", f"a value at {'.'.join(path[:depth])!r}", where)
+        hints = typing.get_type_hints(kind)
+        if part not in hints:
+            raise _unknown(part, hints, ".".join([*path[:depth], ""]).lstrip("."), where)
+        kind = hints[part]
+    _value(kind, value, where, ".".join(path))
+    return value
+
+
+def _unknown(key: str, hints: Mapping[str, Any], prefix: str, where: str) -> ConfigError:
+    near = difflib.get_close_matches(key, hints, 1, 0.5)
+    advice = (
+        f"Did you mean {prefix + near[0]!r}?"
+        if near
+        else f"Valid keys: {', '.join(prefix + name for name in hints)}."
+    )
+    return ConfigError("a known key", repr(prefix + key), where, advice)
 
 
 def dump(config: Any) -> str:
@@ -58,9 +116,9 @@ def _set(tree: dict[str, Any], path: Sequence[str], value: Any, setting: str) ->
     tree[path[-1]] = value
 
 
-def kind_of(text: str, where: str, settings: Sequence[str] = ()) -> str:
+def kind_of(text: str, where: str) -> str:
     """What a configuration is of: its `kind`, `image` when it does not say."""
-    return str(read(text, where, settings).get("kind", "image"))
+    return str(_tree(text, where).get("kind", "image"))
 
 
 def build(cls: type, tree: Any, where: str, prefix: str = "") -> Any:
@@ -75,13 +133,7 @@ def build(cls: type, tree: Any, where: str, prefix: str = "") -> Any:
     hints = typing.get_type_hints(cls)
     for key in tree:
         if key not in hints:
-            near = difflib.get_close_matches(str(key), hints, 1, 0.5)
-            advice = (
-                f"Did you mean {prefix + near[0]!r}?"
-                if near
-                else f"Valid keys: {', '.join(prefix + name for name in hints)}."
-            )
-            raise ConfigError("a known key", repr(prefix + str(key)), where, advice)
+            raise _unknown(str(key), hints, prefix, where)
     values = {}
     for spec in dataclasses.fields(cls):
         key = prefix + spec.name

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medsynth.config.image import LOWEST
-from medsynth.config.tree import build, read
+from medsynth.config.tree import read
 from medsynth.errors import ConfigError
 
 COLUMNS = ("real", "real+synthetic", "synthetic", "synthetic+10%real", "real+phantoms", "phantoms")
@@ -69,7 +69,7 @@ class Utility:
 
 def parse_utility(text: str, where: str, settings: Sequence[str] = ()) -> Utility:
     """Validate the YAML text of a utility table; arguments and errors as for `parse`."""
-    table: Utility = build(Utility, read(text, where, settings), where)
+    table: Utility = read(Utility, text, where, settings, "utility")
     for key, values, choices in (
         ("kind", (table.kind,), ("utility",)),
         ("training", table.training, COLUMNS),

@@ -21,7 +21,7 @@ from medsynth.core.volume import Volume
 from medsynth.errors import DataError
 from medsynth.evaluation import heads
 from medsynth.evaluation.heads import Head
-from medsynth.evaluation.privacy import Attack
+from medsynth.evaluation.traces import Attack
 from medsynth.imaging.discriminator import SegmentationDiscriminator
 from medsynth.imaging.examples import structure_indices
 from medsynth.imaging.game import realness

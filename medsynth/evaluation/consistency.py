@@ -15,7 +15,7 @@ from medsynth.core.labels import BRAIN, LabelScheme
 from medsynth.core.random import Key
 from medsynth.errors import DataError
 from medsynth.evaluation import heads, segmentors
-from medsynth.evaluation.fidelity import Shown
+from medsynth.evaluation.enough import MIN_PEOPLE
 from medsynth.evaluation.heads import Head
 from medsynth.evaluation.records import (
     BAD,
@@ -25,13 +25,16 @@ from medsynth.evaluation.records import (
     Section,
     Table,
     Verdict,
+    cases,
     listing,
     number,
+    plural,
     refused,
 )
 from medsynth.evaluation.scores import dice
 from medsynth.evaluation.segmentors import Recipe
-from medsynth.evaluation.statistics import mean_interval
+from medsynth.evaluation.statistics import over_people
+from medsynth.evaluation.summaries import Shown
 
 NAME = "consistency"
 NEAR = 0.9
@@ -42,6 +45,10 @@ LIMITS = (
     "with 1. It may score higher on synthetic scans than on real ones when they are too clean.",
     "Tissue labels of real scans come from an algorithm, not from people.",
 )
+
+
+Dices = list[tuple[str, dict[str, float]]]
+"""The person behind each case, and Dice by structure."""
 
 
 def measure(
@@ -76,10 +83,10 @@ def measure(
         DataError: No label maps.
         GeometryError: Voxels of different size.
     """
-    own: list[dict[str, float]] = []
-    made: list[dict[str, float]] = []
-    shuffled: list[dict[str, float]] = []
-    worse: dict[tuple[str, int], list[dict[str, float]]] = {}
+    own: Dices = []
+    made: Dices = []
+    shuffled: Dices = []
+    worse: dict[tuple[str, int], Dices] = {}
     first: Head | None = None
 
     def named(head: Head) -> np.ndarray:
@@ -87,20 +94,22 @@ def measure(
 
     for head in shown(heads.read_all(real, modalities), len(real), "segment real"):
         first = first or head
-        own.append(_dices(named(head), head, scheme))
+        own.append((head.case.subject, _dices(named(head), head, scheme)))
     before: list[Head] = []
     for head in shown(heads.read_all(synthetic, modalities), len(synthetic), "segment synthetic"):
         if first is not None:
             heads.same_spacing(first, head)
         found = named(head)
-        made.append(_dices(found, head, scheme))
+        made.append((head.case.subject, _dices(found, head, scheme)))
         other = heads.somebody_else(head, before)
         if other is not None:
-            shuffled.append(_dices(found, heads.relabelled(head, other), scheme))
+            dices = _dices(found, heads.relabelled(head, other), scheme)
+            shuffled.append((head.case.subject, dices))
         if len(made) <= degraded:
             worse.setdefault(("none", 0), []).append(made[-1])
             for name, level, bad in heads.series(head, key):
-                worse.setdefault((name, level), []).append(_dices(named(bad), bad, scheme))
+                dices = _dices(named(bad), bad, scheme)
+                worse.setdefault((name, level), []).append((head.case.subject, dices))
         before = heads.remembered(before, head)
     records = list(_records(own, made, shuffled, worse, scheme, recipe, key))
     main = [r for r in records if "degradation" not in r.where]
@@ -109,9 +118,12 @@ def measure(
         "Label consistency: do the scans show what the label maps say?",
         (
             f"Segmentor: {recipe.kind}, {recipe.steps} steps on {trained_on} real cases; scans "
-            f"{', '.join(modalities)}. Value: Dice on {len(made)} synthetic cases against the "
-            f"conditioning label map. Ceiling: the same segmentor on {len(own)} real cases that "
-            "it has not seen. Floor: the same predictions against label maps of other people. "
+            f"{', '.join(modalities)}. Value: Dice on {plural(len(made), 'synthetic case')} of "
+            f"{plural(len({who for who, _ in made}), 'person', 'people')} against the conditioning "
+            f"label map. Ceiling: the same segmentor on {plural(len(own), 'real case')} that "
+            "it has not seen. Floor: the same predictions against label maps of other people. In "
+            "brackets: 95 % bootstrap interval over people, from "
+            f"{MIN_PEOPLE} people on; scans of one person are averaged first. "
             + (
                 "No synthetic case descends from people that it was trained on."
                 if strangers
@@ -119,7 +131,10 @@ def measure(
             ),
         ),
         tuple(records),
-        (listing("Dice by structure", main, ("structure",)), _degradations(records)),
+        (
+            listing("Dice by structure (higher is better)", main, ("structure",)),
+            _degradations(records),
+        ),
         tuple(_verdicts(main, strangers)),
         LIMITS,
     )
@@ -140,37 +155,39 @@ def _dices(named: np.ndarray, head: Head, scheme: LabelScheme) -> dict[str, floa
 
 
 def _records(
-    own: Sequence[dict[str, float]],
-    made: Sequence[dict[str, float]],
-    shuffled: Sequence[dict[str, float]],
-    worse: dict[tuple[str, int], list[dict[str, float]]],
+    own: Dices,
+    made: Dices,
+    shuffled: Dices,
+    worse: dict[tuple[str, int], Dices],
     scheme: LabelScheme,
     recipe: Recipe,
     key: Key,
 ) -> Iterator[Record]:
     structures = [label.abbreviation for label in scheme.labels[1:]] + ["WT", "TC"]
 
-    def mean(side: Sequence[dict[str, float]], name: str) -> float | None:
-        values = [row[name] for row in side if name in row]
+    def mean(side: Dices, name: str) -> float | None:
+        values = [row[name] for _, row in side if name in row]
         return float(np.mean(values)) if values else None
 
     for name in structures:
-        values = np.array([row[name] for row in made if name in row])
+        rows = [(who, row[name]) for who, row in made if name in row]
         where = {"structure": name, "segmentor": recipe.kind}
-        if not len(values):
+        if not rows:
             continue
         if mean(own, name) is None:
             yield refused(NAME, "dice", "no real test case has it", **where)
             continue
+        found = over_people(np.array([v for _, v in rows]), [who for who, _ in rows], key)
         yield Record(
-            NAME, "dice", where, *mean_interval(values, key), mean(shuffled, name),
-            mean(own, name), len(values), 1, recipe.steps,
+            NAME, "dice", where, *found.figure, mean(shuffled, name), mean(own, name),
+            len(rows), 1, recipe.steps, found.people,
         )  # fmt: skip
-    for (name, level), rows in worse.items():
-        values = np.array([np.mean(list(row.values())) for row in rows if row])
+    for (name, level), bad in worse.items():
+        rows = [(who, float(np.mean(list(row.values())))) for who, row in bad if row]
         where = {"structure": "mean", "degradation": name, "level": str(level)}
-        if len(values):
-            yield Record(NAME, "dice", where, *mean_interval(values, key), n=len(values))
+        if rows:
+            found = over_people(np.array([v for _, v in rows]), [who for who, _ in rows], key)
+            yield Record(NAME, "dice", where, *found.figure, n=len(rows), people=found.people)
 
 
 def _degradations(records: Sequence[Record]) -> Table:
@@ -179,7 +196,7 @@ def _degradations(records: Sequence[Record]) -> Table:
         "Can it tell? Synthetic scans made worse step by step, mean Dice over structures",
         ("degradation", "level", "Dice", "n"),
         tuple(
-            (r.where["degradation"], r.where["level"], number(r.value, 3), str(r.n)) for r in rows
+            (r.where["degradation"], r.where["level"], number(r.value, 3), cases(r)) for r in rows
         ),
     )
 
@@ -190,6 +207,7 @@ def _verdicts(records: Sequence[Record], strangers: bool) -> Iterator[Verdict]:
         own = [r for r in known if r.where["structure"] in names]
         if not own:
             continue
+        people = min(r.people or 0 for r in own)
         seen = float(np.mean([r.ceiling or 0 for r in own]))
         if seen < 0.3:
             yield Verdict(
@@ -201,9 +219,16 @@ def _verdicts(records: Sequence[Record], strangers: bool) -> Iterator[Verdict]:
         mean = float(np.mean([r.value or 0 for r in own])) / seen
         pairs = [f"{r.where['structure']} {r.value:.2f}/{r.ceiling or 0:.2f}" for r in own]
         grade = BAD if mean < NEAR else (GOOD if strangers else UNKNOWN)
+        if people < MIN_PEOPLE:
+            grade = UNKNOWN
         yield Verdict(
             grade,
-            f"{title}: Dice on synthetic scans is {mean:.0%} of the same segmentor's on real ones "
-            f"({', '.join(pairs)})."
-            + ("" if strangers else " It knows these people's anatomy, which flatters."),
+            f"{title}: Dice on synthetic scans is {100 * mean:.0f} % of the same segmentor's on "
+            f"real ones ({', '.join(pairs)})."
+            + ("" if strangers else " It knows these people's anatomy, which flatters.")
+            + (
+                ""
+                if people >= MIN_PEOPLE
+                else f" Judged from {MIN_PEOPLE} people on, not {people}."
+            ),
         )

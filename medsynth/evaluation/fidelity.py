@@ -7,38 +7,24 @@ because these figures depend on it, and none shares a person: synthetic cases th
 somebody are not compared with that somebody.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 
 from medsynth.core.cohort import Cohort
 from medsynth.core.random import Key
-from medsynth.evaluation import features, heads
+from medsynth.evaluation import features, heads, summaries
 from medsynth.evaluation.distances import MIN_CASES, frechet, mmd
-from medsynth.evaluation.heads import Head
-from medsynth.evaluation.records import (
-    BAD,
-    GOOD,
-    UNKNOWN,
-    Record,
-    Section,
-    Table,
-    Verdict,
-    listing,
-    number,
-    refused,
-)
-
-T = TypeVar("T")
-Shown = Callable[[Iterable[T], int, str], Iterator[T]]
-"""Passes items through and shows progress: items, how many, what."""
+from medsynth.evaluation.enough import MIN_COMPARED, MIN_SETS
+from medsynth.evaluation.records import Record, refused
+from medsynth.evaluation.statistics import over_people
+from medsynth.evaluation.summaries import Bad, Shown, Summary
 
 NAME = "fidelity"
 SPLITS = 60
-MIN_PEOPLE = 4
 LARGEST = 20
 """People a side at most; more splits, not larger ones, use the rest of a large cohort."""
 
@@ -46,63 +32,26 @@ PAIRS = 30
 MOST_TESTED = 50
 """Cases a side of the two-sample test; its kernel is a matrix over all slices."""
 
-LITTLE_NOISE = 0.04
-"""Of a second scan of the same head, as a share of the range: the best that pairs can be."""
-
 CONTRASTS = (("t1n", "WM", "GM"), ("t1c", "ET", "WM"), ("t2w", "CSF", "WM"), ("t2f", "ED", "WM"))
 """Pairs of structures whose contrast a radiologist knows by heart."""
 
-LIMITS = (
-    "That features agree does not make the scans useful: see utility. "
-    "Nor does it make them private: copies of the real scans would score best of all.",
-    "A Fréchet distance depends on the features and on the number of cases: compare it with the "
-    "floor and the ceiling beside it, never with a figure from elsewhere.",
-)
 
-
-@dataclass(frozen=True, eq=False)
-class Summary:
-    """What is kept of a case.
+@dataclass(frozen=True)
+class Measured:
+    """All figures of fidelity, and what their words need.
 
     Args:
-        name: Case name.
-        subject: The person.
-        features: `(C, N, F)`, slices of all channels.
-        style: `(2, C, S)` means and log-spreads of structures, or None without tissue labels.
-        spectrum: `(C, R)` log power by radius.
-        aligned: float16 `(C, 48, 56, 48)`.
+        records: The figures.
+        real, made: Cases and people of each.
+        modalities: Scans.
+        backbone: How the features are called.
     """
 
-    name: str
-    subject: str
-    features: np.ndarray
-    style: np.ndarray | None
-    spectrum: np.ndarray
-    aligned: np.ndarray
-
-
-def summarise(head: Head, extract: features.Extract | None = None) -> Summary:
-    """Everything that the figures need of one case."""
-    tissue = head.labels is not None and heads.tissue_scheme(head.labels)
-    return Summary(
-        head.case.name,
-        head.case.subject,
-        features.of_head(head, extract),
-        head.style() if tissue else None,
-        np.stack([spectrum(scan) for scan in head.scans.data]),
-        head.aligned.astype(np.float16),
-    )
-
-
-def spectrum(scan: np.ndarray, bins: int = 24) -> np.ndarray:
-    """Log power of a scan by spatial frequency, 0 to half a cycle per voxel, `(bins,)`."""
-    power = np.abs(np.fft.rfftn(scan)) ** 2
-    axes = [np.fft.fftfreq(n) for n in scan.shape[:2]] + [np.fft.rfftfreq(scan.shape[2])]
-    radius = np.sqrt(sum(a**2 for a in np.meshgrid(*axes, indexing="ij", sparse=True)))
-    index = np.minimum((radius * 2 * bins).astype(int), bins)
-    total = np.bincount(index.reshape(-1), power.reshape(-1), bins + 1)[:bins]
-    count = np.bincount(index.reshape(-1), minlength=bins + 1)[:bins]
-    return np.log(total / np.maximum(count, 1) / scan.size + 1e-9)
+    records: tuple[Record, ...]
+    real: tuple[int, int]
+    made: tuple[int, int]
+    modalities: tuple[str, ...]
+    backbone: str
 
 
 def measure(
@@ -114,7 +63,7 @@ def measure(
     extract: features.Extract | None = None,
     backbone: str = "radiomics-like, 15 a slice",
     degraded: int = 2 * LARGEST,
-) -> Section:
+) -> Measured:
     """All figures of fidelity.
 
     Args:
@@ -131,8 +80,8 @@ def measure(
         GeometryError: Voxels of different size.
     """
     modalities = heads.common_modalities(real, synthetic)
-    own, bad = _real(real, modalities, key, shown, extract, degraded)
-    made, paired = _synthetic(synthetic, real, modalities, key, shown, extract)
+    own, bad = summaries.real(real, modalities, key, shown, extract, degraded)
+    made, paired = summaries.synthetic(synthetic, real, modalities, key, shown, extract)
     own, made, *worse = _standardised(own, [made, *bad.values()])
     bad = dict(zip(bad, worse, strict=True))
     records = [
@@ -141,113 +90,14 @@ def measure(
         *_diversity(own, made, key),
         *_structures(own, made, bad, modalities, key),
         *_spectra(own, made, bad, modalities, key),
-        *_paired(paired, modalities),
+        *_paired(paired, modalities, key),
     ]
-    main = [r for r in records if "degradation" not in r.where]
-    tables = [
-        listing("Beside the floor (real against real) and the ceiling (made worse on purpose)",
-                main, ("modality", "structure"), 3),
-        _degradations(records),
-    ]  # fmt: skip
-    return Section(
-        NAME,
-        "Fidelity: do they look like real scans?",
-        (
-            f"{len(own)} real cases of {len({s.subject for s in own})} people and {len(made)} "
-            f"synthetic ones; scans {', '.join(modalities)}.",
-            f"Features: {backbone}; {features.SLICES} slices in each of three planes (2.5-D), "
-            "standardised by the real cases. "
-            f"Every figure is the mean over {SPLITS} random sets of real people, with the middle "
-            "95 % of them in brackets; figure, floor and ceiling see sets of the same size, and no "
-            "person, nor what descends from one, is on both sides. The ceiling is other real "
-            "people blurred by 2 voxels; for structures, with label maps of somebody else. "
-            "PSNR and SSIM compare a scan made from a real case's own labels with that case; "
-            "their floor is the real scan with 4 % noise, "
-            "their ceiling the real scan blurred. MS-SSIM is the mean over pairs of people: "
-            "diversity, low is not better than the real pairs' figure.",
-        ),
-        tuple(records),
-        tuple(tables),
-        tuple(_verdicts(main)),
-        LIMITS,
-    )
+    real_size, made_size = ((len(s), len(_people(s))) for s in (own, made))
+    return Measured(tuple(records), real_size, made_size, modalities, backbone)
 
 
-Bad = dict[tuple[str, int], list[Summary]]
-
-
-def _real(
-    cohort: Cohort,
-    modalities: Sequence[str],
-    key: Key,
-    shown: Shown[Any],
-    extract: features.Extract | None,
-    degraded: int,
-) -> tuple[list[Summary], Bad]:
-    """Summaries of real cases, and of some of them made worse."""
-    own: list[Summary] = []
-    bad: Bad = {}
-    before: list[Head] = []  # the last heads of two people
-    for head in shown(heads.read_all(cohort, modalities), len(cohort), "measure real"):
-        own.append(summarise(head, extract))
-        if len(own) <= degraded:
-            for name, level, worse in heads.series(head, key):
-                bad.setdefault((name, level), []).append(summarise(worse, extract))
-            other = heads.somebody_else(head, before)
-            if other is not None and head.labels is not None and own[-1].style is not None:
-                mixed = heads.relabelled(head, other)
-                bad.setdefault(("labels", 1), []).append(replace(own[-1], style=mixed.style()))
-        before = heads.remembered(before, head)
-    return own, bad
-
-
-def _synthetic(
-    cohort: Cohort,
-    real: Cohort,
-    modalities: Sequence[str],
-    key: Key,
-    shown: Shown[Any],
-    extract: features.Extract | None,
-) -> tuple[list[Summary], list[np.ndarray]]:
-    """Summaries of synthetic cases; PSNR and SSIM of those made from a real case's own labels.
-
-    The pairs are `(3, 2, C)`: synthetic, real with a little noise, real blurred; PSNR and SSIM.
-    """
-    made, paired = [], []
-    first = heads.read(real.cases[0], real, modalities)
-    for head in shown(heads.read_all(cohort, modalities), len(cohort), "measure synthetic"):
-        heads.same_spacing(first, head)
-        made.append(summarise(head, extract))
-        parent = _parent(head, real)
-        if parent is not None:
-            twin = heads.read(parent, real, modalities)
-            if twin.scans.data.shape == head.scans.data.shape:
-                noisy = heads.noisy(twin, LITTLE_NOISE, key.fold(head.case.name))
-                blurred = heads.blurred(twin, heads.BLUR[-1])
-                paired.append(np.stack([similarity(x, twin) for x in (head, noisy, blurred)]))
-    return made, paired
-
-
-def _parent(head: Head, real: Cohort) -> Any:
-    """The real case whose unedited label map a synthetic case was made from."""
-    story = heads.sidecar(head.case)
-    if not story or story.get("edits"):
-        return None
-    name = story.get("parent", {}).get("case")
-    return next((case for case in real if case.name == name), None)
-
-
-def similarity(one: Head, two: Head) -> np.ndarray:
-    """PSNR in dB and SSIM of two heads on one grid, inside the brain, `(2, C)`."""
-    from skimage.metrics import structural_similarity
-
-    psnr, ssim = [], []
-    for a, b in zip(one.scans.data, two.scans.data, strict=True):
-        error = float(np.mean((a - b)[two.mask] ** 2))
-        psnr.append(10 * np.log10(1 / max(error, 1e-12)))
-        full = structural_similarity(a, b, data_range=1.0, full=True)[1]
-        ssim.append(float(full[two.mask].mean()))
-    return np.array([psnr, ssim])
+def _people(cases: Sequence[Summary]) -> list[str]:
+    return sorted({s.subject for s in cases})
 
 
 def compare(
@@ -267,14 +117,13 @@ def compare(
         key: Which halves; use the same for all figures.
     """
     real, made, bad = sets
-    people = sorted({s.subject for s in real})
-    if len(people) < MIN_PEOPLE or len(made) < 2:
-        return refused(
-            NAME, metric, f"needs {MIN_PEOPLE} real people and 2 synthetic cases", **where
-        )
-    size = min(len(people) // 2, len(made), LARGEST)
+    people, behind = _people(real), _people(made)
+    if len(people) < MIN_SETS or len(behind) < 2:
+        reason = f"needs {MIN_SETS} real people and synthetic cases of 2"
+        return refused(NAME, metric, reason, **where)
+    size = min(len(people) // 2, len(behind), LARGEST)
     if bad:  # enough of the other half must have been made worse
-        size = min(size, max(len(bad) // 2, 2))
+        size = min(size, max(len(_people(bad)) // 2, 2))
     rng, values, floors, ceilings = key.numpy(), [], [], []
     for _ in range(SPLITS):
         order = rng.permutation(len(people))
@@ -289,7 +138,7 @@ def compare(
         if len(worse) >= len(half):
             ceilings.append(distance(half, worse[: len(half)]))
     if np.isfinite(values).sum() < SPLITS / 2:
-        reason = "needs 2 synthetic cases of other people that have what is measured"
+        reason = "needs synthetic cases of 2 other people that have what is measured"
         return refused(NAME, metric, reason, **where)
     low, high = np.nanpercentile(values, (2.5, 97.5))
     return Record(
@@ -302,6 +151,7 @@ def compare(
         _mean(floors),
         _mean(ceilings),
         len(made),
+        people=len(behind),
     )
 
 
@@ -314,10 +164,10 @@ def _mean(values: Sequence[float]) -> float | None:
 def _strangers(
     half: Sequence[Summary], cases: Sequence[Summary], rng: np.random.Generator, size: int
 ) -> list[Summary]:
-    """Some cases of people that are not among these."""
-    people = {s.subject for s in half}
-    others = [s for s in cases if s.subject not in people]
-    return [others[i] for i in rng.permutation(len(others))[:size]]
+    """Cases of people that are not among these, one a person: edits of one label map are not
+    independent."""
+    people = sorted({s.subject for s in cases} - {s.subject for s in half})
+    return [_one_of(cases, people[i], rng) for i in rng.permutation(len(people))[:size]]
 
 
 def _one_of(cases: Sequence[Summary], subject: str, rng: np.random.Generator) -> Summary:
@@ -372,7 +222,7 @@ def _mmd(real: Sequence[Summary], made: Sequence[Summary], key: Key) -> Iterator
     behind = rng.permutation(sorted({s.subject for s in made} - set(some))).tolist()
     size = min(len(some), len(behind), MOST_TESTED)
     if size < MIN_CASES:
-        reason = f"needs {2 * MIN_CASES} real people and synthetic cases of {MIN_CASES} others"
+        reason = f"needs {MIN_COMPARED} real people and synthetic cases of {MIN_CASES} others"
         yield refused(NAME, "mmd_p", reason)
         return
     one, two, three = (
@@ -387,14 +237,15 @@ def _mmd(real: Sequence[Summary], made: Sequence[Summary], key: Key) -> Iterator
 
 def _diversity(real: Sequence[Summary], made: Sequence[Summary], key: Key) -> Iterator[Record]:
     """Mean MS-SSIM between pairs; real pairs are the floor, copies would be 1."""
-    if min(len({s.subject for s in real}), len(made)) < 3:
-        yield refused(NAME, "ms_ssim", "needs 3 real people and 3 synthetic cases")
+    people = len(_people(made))
+    if min(len(_people(real)), people) < 3:
+        yield refused(NAME, "ms_ssim", "needs 3 real people and synthetic cases of 3")
         return
     own, there = (_ms_ssim(side, key.fold("ms_ssim", len(side))) for side in (real, made))
     low, high = np.percentile(there, (2.5, 97.5))
     yield Record(
         NAME, "ms_ssim", {"modality": "all"}, float(there.mean()), float(low), float(high),
-        float(own.mean()), 1.0, len(made),
+        float(own.mean()), 1.0, len(made), people=people,
     )  # fmt: skip
 
 
@@ -403,11 +254,8 @@ def _ms_ssim(cases: Sequence[Summary], key: Key) -> np.ndarray:
 
     metric = MultiScaleSSIMMetric(3, kernel_size=7, weights=(0.2, 0.4, 0.4))
     pairs = [
-        (a, b)
-        for a in range(len(cases))
-        for b in range(a)
-        if cases[a].subject != cases[b].subject or len({c.subject for c in cases}) < 3
-    ] or [(1, 0)]
+        (a, b) for a in range(len(cases)) for b in range(a) if cases[a].subject != cases[b].subject
+    ]
     chosen = key.numpy().permutation(len(pairs))[:PAIRS]
     values = []
     for a, b in (pairs[i] for i in chosen):
@@ -500,66 +348,18 @@ def _spectra(
         yield compare("spectrum", {"modality": name}, (real, made, worst), between(index), key)
 
 
-def _paired(pairs: Sequence[np.ndarray], modalities: Sequence[str]) -> Iterator[Record]:
+def _paired(
+    pairs: Sequence[tuple[str, np.ndarray]], modalities: Sequence[str], key: Key
+) -> Iterator[Record]:
     if not pairs:
         return
-    made, noisy, blurred = np.stack(pairs, 1)
+    who = [person for person, _ in pairs]
+    made, noisy, blurred = np.stack([values for _, values in pairs], 1)
     for index, name in enumerate(modalities):
         for at, metric in enumerate(("psnr_db", "ssim")):
-            values = made[:, at, index]
-            low, high = np.percentile(values, (2.5, 97.5))
+            found = over_people(made[:, at, index], who, key.fold("paired"))
             yield Record(
-                NAME, metric, {"modality": name}, float(values.mean()), float(low), float(high),
-                float(noisy[:, at, index].mean()), float(blurred[:, at, index].mean()), len(values),
+                NAME, metric, {"modality": name}, *found.figure,
+                float(noisy[:, at, index].mean()), float(blurred[:, at, index].mean()), len(who),
+                people=found.people,
             )  # fmt: skip
-
-
-def _degradations(records: Sequence[Record]) -> Table:
-    rows = [r for r in records if "degradation" in r.where]
-    return Table(
-        "Can the Fréchet distance tell? Real scans made worse step by step",
-        ("degradation", "level", "Fréchet distance", "floor"),
-        tuple(
-            (r.where["degradation"], r.where["level"], number(r.value, 3), number(r.floor, 3))
-            for r in rows
-        ),
-    )
-
-
-def _verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
-    for metric, words in (
-        ("frechet", "Fréchet distance over all scans"),
-        ("structure_mean", "brightness of structures"),
-        ("contrast", "contrast between structures"),
-        ("spectrum", "sharpness and noise (spectrum)"),
-    ):
-        own = [r for r in records if r.metric == metric and r.value is not None]
-        if metric == "frechet":
-            own = [r for r in own if r.where.get("modality") == "all"]
-        ways = [_way(r) for r in own]
-        known = [w for w in ways if w is not None]
-        if not known:
-            continue
-        way = float(np.mean(known))
-        grade = GOOD if way < 0.25 else (BAD if way > 0.75 else UNKNOWN)
-        yield Verdict(
-            grade,
-            f"{words}: {way:.0%} of the way from real-against-real (0 %) to the bad example "
-            "(100 %)" + (f", mean of {len(known)} figures." if len(known) > 1 else "."),
-        )
-    test = next((r for r in records if r.metric == "mmd_p"), None)
-    if test is not None and test.value is not None:
-        apart = test.value < 0.05
-        yield Verdict(
-            BAD if apart else UNKNOWN,
-            f"A two-sample test (MMD over features) {'tells' if apart else 'does not tell'} "
-            f"synthetic from real scans: p {number(test.value, 3)}, n = {test.n}."
-            + ("" if apart else " With so many cases; more might."),
-        )
-
-
-def _way(record: Record) -> float | None:
-    value, floor, ceiling = record.value, record.floor, record.ceiling
-    if value is None or floor is None or ceiling is None or ceiling <= floor:
-        return None
-    return float(np.clip((value - floor) / (ceiling - floor), 0, 2))

@@ -6,8 +6,6 @@ A cohort of hundreds is never in memory at once: whoever needs all cases keeps a
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +19,6 @@ from medsynth.core.volume import LabelMap, Volume, bounding_box
 from medsynth.errors import DataError, GeometryError
 from medsynth.imaging.examples import measure_style, read_case
 from medsynth.imaging.intensity import brain_mask, normalise
-from medsynth.io.sidecar import read_json
 
 ALIGNED = (48, 56, 48)
 """Voxels of the common box that the brain's bounding box is brought to: about 3 mm each."""
@@ -145,15 +142,6 @@ def common_modalities(*cohorts: Cohort) -> tuple[str, ...]:
     if not shared:
         raise DataError("scans that all cohorts have", "none in common")
     return tuple(shared)
-
-
-def sidecar(case: Case) -> dict[str, Any] | None:
-    """What stands beside a generated case, or None for scans of unknown origin."""
-    for file in (*case.images.values(), case.brain, case.label):
-        if file is not None:
-            path = Path(file).parent / f"{case.name}.json"
-            return read_json(path) if path.exists() else None
-    return None
 
 
 BLUR, NOISE = (0.7, 1.2, 2.0), (0.08, 0.2, 0.4)

@@ -10,152 +10,45 @@ Source:
     al. (arXiv 1610.05820).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
-from medsynth.core.cohort import Cohort
 from medsynth.core.random import Key
 from medsynth.errors import DataError, GeometryError
-from medsynth.evaluation import features, heads
-from medsynth.evaluation.fidelity import Shown
-from medsynth.evaluation.heads import Head
-from medsynth.evaluation.records import (
-    BAD,
-    GOOD,
-    UNKNOWN,
-    Record,
-    Section,
-    Table,
-    Verdict,
-    listing,
-    number,
-    refused,
-)
+from medsynth.evaluation import heads
+from medsynth.evaluation.enough import MIN_ATTACKED, MIN_FOR_TPR
+from medsynth.evaluation.records import Record, counted, refused
 from medsynth.evaluation.statistics import (
-    Estimate,
     attack_auc,
-    mean_interval,
+    by_person,
     member_control,
+    over_people,
     true_positives_at,
 )
-from medsynth.imaging.intensity import normalise
+from medsynth.evaluation.traces import Trace
 
 NAME = "privacy"
-MIN_ATTACKED = 8
-"""Members and held-out people below which the area under an attack's curve says nothing."""
-
-MIN_FOR_TPR = 100
-"""Held-out people below which 1 % of false accusations cannot be measured."""
-
-PLANTED = 20
-DRAWS = 50
+DRAWS, SHUFFLES = 50, 199
 SPACES = ("pixels", "features", "label maps")
 
-LIMITS = (
-    "A distance is no proof of privacy: a scan can reveal a person without resembling any "
-    "training scan, and an attack that fails here may be a weak attack.",
-    "The label map is the patient's anatomy. Whoever generates from a patient's label map, edited "
-    "or not, publishes that geometry; implanting tumours into phantoms does not.",
-    "Nothing here is a guarantee. Differential privacy would be one, and is not used here.",
-)
 
-Attack = Callable[[Head], Mapping[str, float]]
-"""Scores of one case, high for a suspected member, by name of the attack."""
-
-
-@dataclass(frozen=True, eq=False)
-class Trace:
-    """What is kept of a case.
+@dataclass(frozen=True)
+class Audit:
+    """All figures of privacy, and what their words need.
 
     Args:
-        name, subject: Who.
-        relatives: Names and subjects that it was made from, as its sidecar says.
-        pixels: float16 `(C, 48, 56, 48)`, see `Head.aligned`.
-        features: `(F,)` mean and spread over slices.
-        labels: uint8 `(48, 56, 48)`, or None.
-        outside: Brightest voxel outside of the brain, as a share of the range; None if unknown.
-        scheme: What the integers of `labels` mean.
-        spacing_mm: Of the scans.
-        scores: Attack → score.
+        records: The figures.
+        members, others, made: Cases and people of each.
+        modalities: Scans.
     """
 
-    name: str
-    subject: str
-    relatives: frozenset[str]
-    pixels: np.ndarray
-    features: np.ndarray
-    labels: np.ndarray | None
-    outside: float | None
-    scores: Mapping[str, float]
-    scheme: str = ""
-    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
-
-
-def trace(head: Head, attack: Attack | None = None) -> Trace:
-    """Everything that the audit needs of one case."""
-    story = heads.sidecar(head.case) or {}
-    values = features.of_head(head)
-    labels = None
-    if head.labels is not None:
-        factors = [b / a for a, b in zip(head.labels.shape, heads.ALIGNED, strict=True)]
-        labels = ndimage.zoom(head.labels.data, factors, order=0, grid_mode=True, mode="nearest")
-    return Trace(
-        head.case.name,
-        head.case.subject,
-        frozenset({head.case.subject, story.get("parent", {}).get("case", head.case.name)}),
-        head.aligned.astype(np.float16),
-        np.concatenate([values.mean(1).ravel(), values.std(1).ravel()]),
-        labels,
-        head.outside,
-        attack(head) if attack else {},
-        "" if head.labels is None else head.labels.scheme.name,
-        head.scans.spacing_mm,
-    )
-
-
-def traces(
-    cohort: Cohort, modalities: Sequence[str], shown: Shown[Any], title: str,
-    attack: Attack | None = None,
-) -> list[Trace]:  # fmt: skip
-    """Traces of a cohort, one case in memory at a time."""
-    work = heads.read_all(cohort, modalities)
-    return [trace(head, attack) for head in shown(work, len(cohort), title)]
-
-
-def planted(cohort: Cohort, modalities: Sequence[str], shown: Shown[Any], key: Key) -> list[Trace]:
-    """Copies of training cases as a generator that replays them would give them out.
-
-    Another brightness of each scan, 2 % noise, half of them mirrored; then traced like
-    everything else.
-    """
-    work = heads.read_all(cohort, modalities)
-    copies = []
-    for index, head in enumerate(shown(work, len(cohort), "trace planted copies")):
-        copies.append(trace(plant(head, index % 2 == 1, key.fold(head.case.name))))
-    return copies
-
-
-def plant(head: Head, mirrored: bool, key: Key) -> Head:
-    """A disguised copy of a head."""
-    rng = key.numpy()
-    gain = rng.uniform(0.8, 1.25, (len(head.scans.data), 1, 1, 1)).astype(np.float32)
-    noise = 0.02 * rng.standard_normal(head.scans.data.shape, np.float32)
-    data = normalise(np.clip((head.scans.data + noise) * gain, 0, None) * head.mask, head.mask)
-    labels = head.labels
-    if mirrored:
-        data = data[:, ::-1]
-        labels = None if labels is None else labels.with_data(labels.data[::-1])
-    return replace(
-        head,
-        case=replace(head.case, name=f"planted {head.case.name}"),
-        scans=replace(head.scans, data=np.ascontiguousarray(data, np.float32)),
-        mask=head.mask[::-1] if mirrored else head.mask,
-        labels=labels,
-    )
+    records: tuple[Record, ...]
+    members: tuple[int, int]
+    others: tuple[int, int]
+    made: tuple[int, int]
+    modalities: tuple[str, ...]
 
 
 def audit(
@@ -165,7 +58,7 @@ def audit(
     planted: Sequence[Trace],
     key: Key,
     modalities: Sequence[str],
-) -> Section:
+) -> Audit:
     """All figures of privacy.
 
     Args:
@@ -174,7 +67,7 @@ def audit(
         made: Generated cases.
         planted: Disguised copies of members, which must be found.
         key: Random subsets, bootstrap.
-        modalities: For the words.
+        modalities: Scans, for the words.
 
     Raises:
         GeometryError: Voxels of different size.
@@ -192,8 +85,8 @@ def audit(
             records.append(refused(NAME, "nearest_neighbour", reason, space=name))
             continue
         near = _Distances(space, name, made, planted)
-        records += _nearness(near, made, key)
-        records += _copies(near, made)
+        records += _nearness(near, key)
+        records += _copies(near)
     real = [*members, *others]
     black_box = -space.between("pixels", real, made).min(1)
     replayed = np.maximum(black_box, -space.between("pixels", real, planted).min(1))
@@ -215,26 +108,12 @@ def audit(
         records.append(refused(NAME, "outside_brain", "needs tissue labels of all synthetic cases"))
     else:
         records.append(Record(NAME, "outside_brain", {}, max(beyond), floor=0.0, n=len(made)))
-    return Section(
-        NAME,
-        "Privacy: what do they give away?",
-        (
-            f"{len(members)} training cases (members), {len(others)} of people that the generator "
-            f"has not seen, {len(made)} synthetic; scans {', '.join(modalities)}.",
-            "Pixels: the brain's box at "
-            f"{' × '.join(map(str, heads.ALIGNED))} voxels, each scan standardised; distance "
-            "√(2 − 2 × correlation), the smaller of the scan and its mirror image. Features: "
-            "radiomics-like, standardised, root mean square. Label maps: share of brain voxels "
-            "named differently.",
-            "A copy is nearer to a training case than half the smallest distance between two "
-            "different real people. Planted copies are training scans of another brightness, with "
-            "2 % noise, half of them mirrored. Features do not find copies that were resampled.",
-        ),
-        tuple(records),
-        _tables(records),
-        tuple(_verdicts(records)),
-        LIMITS,
-    )
+    return Audit(tuple(records), _sizes(members), _sizes(others), _sizes(made), tuple(modalities))
+
+
+def _sizes(side: Sequence[Trace]) -> tuple[int, int]:
+    """Cases and people."""
+    return len(side), len({t.subject for t in side})
 
 
 def closest(
@@ -300,61 +179,127 @@ def _named_otherwise(a: Trace, b: Trace) -> float:
 
 
 class _Distances:
-    """Distances of one space that several figures need."""
+    """Distances of one space that several figures need, and who descends from whom."""
 
     def __init__(
         self, space: _Spaces, name: str, made: Sequence[Trace], planted: Sequence[Trace]
     ) -> None:
         self.name, self.space, self.planted = name, space, planted
+        self.people = [t.subject for t in made]
         self.to_members = space.between(name, made, space.members)
         self.to_others = space.between(name, made, space.others)
         self.of_planted = space.between(name, planted, space.members).min(1)
+        self.from_members, self.from_others = (
+            np.array([[t.descends_from(real) for real in side] for t in made]).reshape(
+                len(made), len(side)
+            )
+            for side in (space.members, space.others)
+        )
 
 
-def _nearness(near: _Distances, made: Sequence[Trace], key: Key) -> Iterator[Record]:
-    """Nearest member against nearest held-out person, sets of one size."""
-    members, others = len(near.space.members), len(near.space.others)
-    size, where = min(members, others), {"space": near.name}
-    if size < 2:
-        yield refused(NAME, "nearest_neighbour", "needs 2 members and 2 held-out", **where)
+def _nearness(near: _Distances, key: Key) -> Iterator[Record]:
+    """Nearest member against nearest held-out person, sets of one size.
+
+    Nobody is compared with a case whose label map he was made from: that is near by design.
+    """
+    where, scans = {"space": near.name}, len(near.people)
+    sides = [len({t.subject for t in s}) for s in (near.space.members, near.space.others)]
+    if min(sides) < MIN_ATTACKED:
+        reason = f"needs {MIN_ATTACKED} training and {MIN_ATTACKED} held-out people"
+        yield refused(NAME, "nearest_neighbour", reason, **where)
         return
     rng, one, two = key.fold("nearest", near.name).numpy(), [], []
+    size = int(min((~near.from_members).sum(1).min(), (~near.from_others).sum(1).min()))
     for _ in range(DRAWS):
-        one.append(near.to_members[:, rng.permutation(members)[:size]].min(1))
-        two.append(near.to_others[:, rng.permutation(others)[:size]].min(1))
+        one.append(_nearest(near.to_members, near.from_members, size, rng))
+        two.append(_nearest(near.to_others, near.from_others, size, rng))
+    found = over_people(np.mean(one, 0), near.people, key)
     yield Record(
-        NAME, "nearest_neighbour", where, *mean_interval(np.mean(one, 0), key),
-        floor=float(np.mean(two)), ceiling=float(near.of_planted.mean()), n=len(made),
+        NAME, "nearest_neighbour", where, *found.figure, float(np.mean(two)),
+        float(near.of_planted.mean()), scans, people=found.people,
     )  # fmt: skip
     closer = np.mean([a < b for a, b in zip(one, two, strict=True)], 0)
+    value = float(by_person(closer, near.people).mean())
     yield Record(
-        NAME, "nearer_to_members", where, *mean_interval(closer, key),
-        floor=0.5, ceiling=1.0, n=len(made),
-    )  # fmt: skip
-
-
-def _copies(near: _Distances, made: Sequence[Trace]) -> Iterator[Record]:
-    """Copies among the synthetic cases, among planted copies, and among held-out people."""
-    space, limit = near.space, near.space.threshold(near.name)
-    nearest = near.to_members.argmin(1)
-    flagged = near.to_members.min(1) < limit
-    declared = np.array(
-        [
-            bool({space.members[j].name, space.members[j].subject} & t.relatives)
-            for t, j in zip(made, nearest, strict=True)
-        ]
+        NAME, "nearer_to_members", where, value, None, None, 0.5, 1.0, scans, people=found.people
     )
-    found = near.of_planted < limit
-    where = {"space": near.name}
-    common: dict[str, Any] = {"n": len(made), "floor": 0.0}
-    yield Record(NAME, "copies", where, float((flagged & ~declared).sum()), **common)
-    yield Record(NAME, "copies_of_parent", where, float((flagged & declared).sum()), **common)
-    yield Record(NAME, "planted_found", where, float(found.mean()), ceiling=1.0, n=len(found))
+    p = _chance(near, value, key.fold("chance", near.name))
+    yield Record(NAME, "nearer_to_members_p", where, p, n=sum(sides))
+
+
+def _chance(near: _Distances, value: float, key: Key) -> float:
+    """How often so many scans are nearer to members when membership is drawn anew, person by
+    person: all scans may share their nearest neighbours, so their number makes nothing surer."""
+    rng = key.numpy()
+    distances = np.concatenate([near.to_members, near.to_others], 1)
+    related = np.concatenate([near.from_members, near.from_others], 1)
+    whose = np.array([t.subject for t in (*near.space.members, *near.space.others)])
+    everybody = np.unique(whose)
+    inside, large = len({t.subject for t in near.space.members}), 0
+    for _ in range(SHUFFLES):
+        drawn = np.isin(whose, rng.permutation(everybody)[:inside])
+        may = [(~related[:, side]).sum(1).min() for side in (drawn, ~drawn)]
+        one, two = (
+            _nearest(distances[:, side], related[:, side], int(min(may)), rng)
+            for side in (drawn, ~drawn)
+        )
+        large += by_person(one < two, near.people).mean() >= value
+    return (1 + large) / (1 + SHUFFLES)
+
+
+def _nearest(
+    distances: np.ndarray, related: np.ndarray, size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Distance to the nearest of `size` unrelated cases, drawn at random, `(N,)`."""
+    order = rng.permutation(distances.shape[1])
+    may = ~related[:, order]
+    drawn = may & (may.cumsum(1) <= size)
+    return np.where(drawn, distances[:, order], np.inf).min(1)
+
+
+def _copies(near: _Distances) -> Iterator[Record]:
+    """Copies among the synthetic cases, among planted copies, and among held-out people."""
+    space, limit, where = near.space, near.space.threshold(near.name), {"space": near.name}
+    strange = np.where(near.from_members, np.inf, near.to_members).min(1)
+    every = np.ones(len(strange), bool)
+    yield from _hits("copies", where, strange < limit, every, near.people)
+    for title, distances, related in (
+        ("training people", near.to_members, near.from_members),
+        ("held-out people", near.to_others, near.from_others),
+    ):
+        own, told = np.where(related, distances, np.inf), where | {"made from": title}
+        hit, among = np.any(own < limit, 1), np.any(related, 1)
+        yield from _hits("copies_of_parent", told, hit, among, near.people)
+    found, planted = int((near.of_planted < limit).sum()), len(near.planted)
+    yield counted(NAME, "planted_found", where, found, planted, ceiling=planted)
     if space.others:
         wrong = space.between(near.name, space.others, space.members).min(1) < limit
-        yield Record(
-            NAME, "held_out_accused", where, float(wrong.sum()), floor=0.0, n=len(space.others)
+        count, people = len(wrong), len({t.subject for t in space.others})
+        yield counted(
+            NAME, "held_out_accused", where, int(wrong.sum()), count, floor=0, people=people
         )
+
+
+def _hits(
+    metric: str,
+    where: Mapping[str, str],
+    hit: np.ndarray,
+    among: np.ndarray,
+    people: Sequence[str],
+) -> Iterator[Record]:
+    """How many scans are hit among some, and, since scans of one person are not independent, how
+    many people have one that is; the exact interval is over people."""
+    who = {p for p, of in zip(people, among, strict=True) if of}
+    if not who:
+        yield refused(NAME, metric, "no synthetic case says that it was made from them", **where)
+        return
+    caught = {p for p, is_hit in zip(people, hit & among, strict=True) if is_hit}
+    count, scans = int((hit & among).sum()), int(among.sum())
+    if len(who) == scans:
+        yield counted(NAME, metric, where, count, scans, floor=0, people=scans)
+        return
+    yield Record(NAME, metric, where, count, floor=0, n=scans, people=len(who))
+    yield counted(NAME, f"{metric}_people", where, len(caught), len(who), floor=0, people=len(who))
 
 
 def _refuse_other_voxels(everybody: Sequence[Trace]) -> None:
@@ -386,82 +331,3 @@ def _membership(name: str, inside: np.ndarray, outside: np.ndarray, key: Key) ->
     else:
         value = true_positives_at(inside, outside, 0.01)
         yield Record(NAME, "membership_tpr_at_1_fpr", where, value, floor=0.01, ceiling=1.0, n=n)
-
-
-def _tables(records: Sequence[Record]) -> tuple[Table, ...]:
-    near = [r for r in records if "space" in r.where]
-    attacks = [r for r in records if "attack" in r.where]
-    return (
-        listing("Distances and copies", near, ("space",), 3),
-        listing("Membership inference", attacks, ("attack", "control")),
-    )
-
-
-def _verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
-    def value(metric: str, space: str) -> float | None:
-        own = [r for r in records if r.metric == metric and r.where.get("space") == space]
-        return own[0].value if own else None
-
-    for space in SPACES:
-        found, copies = value("planted_found", space), value("copies", space)
-        if found is None or copies is None:
-            continue
-        accused = value("held_out_accused", space) or 0.0
-        if found < 1 or accused:
-            yield Verdict(
-                UNKNOWN,
-                f"{space}: the audit finds {found:.0%} of planted copies and accuses "
-                f"{accused:.0f} held-out people: it cannot be relied on here.",
-            )
-        elif copies:
-            yield Verdict(
-                BAD,
-                f"{space}: {copies:.0f} synthetic cases are copies of training cases that they do "
-                "not name as their parent.",
-            )
-        else:
-            yield Verdict(
-                UNKNOWN,
-                f"{space}: no undeclared copy; the audit found all planted ones and accused "
-                "nobody who was held out. That is no proof of privacy.",
-            )
-        parents = value("copies_of_parent", space) or 0.0
-        if parents:
-            yield Verdict(
-                BAD,
-                f"{space}: {parents:.0f} synthetic cases are as near to the training case that "
-                "they were made from as a copy: they carry that person's anatomy.",
-            )
-    yield from _attack_verdicts(records)
-    face = next(r for r in records if r.metric == "outside_brain")
-    if face.value is None:
-        yield Verdict(UNKNOWN, f"Faces: not looked for; {face.where['refused']}.")
-    elif face.value == 0:
-        yield Verdict(GOOD, "No face: every voxel outside of the brain is zero.")
-    else:
-        text = f"Voxels outside of the brain reach {number(face.value)} of the range: a face?"
-        yield Verdict(BAD, text)
-
-
-def _attack_verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
-    own = [r for r in records if r.metric == "membership_auc"]
-    for record in [r for r in own if "control" not in r.where]:
-        name = record.where["attack"]
-        if record.value is None:
-            yield Verdict(UNKNOWN, f"membership, {name}: {record.where['refused']}.")
-            continue
-        control = next(
-            r
-            for r in own
-            if r.where.get("attack") == name and r.where.get("control", "").startswith("members")
-        )
-        found = Estimate(record.value, record.low or 0, record.high or 1)
-        text = f"membership, {name}: area {found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
-        if not (control.low or 0) <= 0.5 <= (control.high or 1):
-            yield Verdict(UNKNOWN, f"{text}, but members against members are not at chance.")
-        elif found.high < 0.5:
-            yield Verdict(UNKNOWN, f"{text}: the two groups differ for another reason.")
-        elif found.low > 0.5:
-            yield Verdict(BAD, f"{text}: an attacker can tell who was trained on.")
-        else:
-            yield Verdict(UNKNOWN, f"{text}: not told apart by this attack, with this many cases.")

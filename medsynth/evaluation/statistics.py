@@ -3,20 +3,18 @@
 Whatever can be had from scipy and scikit-learn is taken from there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from medsynth.core.random import Key
+from medsynth.evaluation.enough import MIN_PEOPLE
 
 DRAWS = 2000
 AT_ONCE = 2_000_000
 """Numbers drawn at a time, 16 MB."""
-
-MIN_PAIRS = 6
-"""A signed-rank test of fewer pairs cannot reach p < 0.05, whatever the data."""
 
 
 class Estimate(NamedTuple):
@@ -46,14 +44,45 @@ def mean_interval(values: np.ndarray, key: Key) -> Estimate:
     return Estimate(float(values.mean()), float(low), float(high))
 
 
-def paired_p(values: np.ndarray, reference: np.ndarray) -> float | None:
-    """Two-sided Wilcoxon signed-rank test of paired cases; None below six pairs.
+class OverPeople(NamedTuple):
+    """A mean over people with its 95 % interval; no interval below `enough.MIN_PEOPLE` people."""
+
+    figure: tuple[float, float | None, float | None]
+    people: int
+
+
+def by_person(values: np.ndarray, people: Sequence[str]) -> np.ndarray:
+    """The mean of each person's values, in the order of their names."""
+    index = np.unique(np.asarray(people), return_inverse=True)[1]
+    return np.bincount(index, np.asarray(values, float)) / np.bincount(index)
+
+
+def over_people(values: np.ndarray, people: Sequence[str], key: Key) -> OverPeople:
+    """Mean over people, with a bootstrap interval that draws people.
+
+    Several cases of one person (time-points, edits of one label map) are not independent: they
+    are averaged first, and whoever is drawn comes with all of them.
 
     Args:
-        values, reference: `(N,)`, the same cases in the same order.
+        values: `(N,)`, one number a case.
+        people: Whose case each is.
+        key: Which bootstrap draws.
+    """
+    means = by_person(values, people)
+    found = mean_interval(means, key)
+    if len(means) < MIN_PEOPLE:
+        return OverPeople((found.value, None, None), len(means))
+    return OverPeople((found.value, found.low, found.high), len(means))
+
+
+def paired_p(values: np.ndarray, reference: np.ndarray) -> float | None:
+    """Two-sided Wilcoxon signed-rank test of paired people; None below six pairs.
+
+    Args:
+        values, reference: `(N,)`, the same people in the same order.
     """
     gap = np.asarray(values, float) - np.asarray(reference, float)
-    if len(gap) < MIN_PAIRS:
+    if len(gap) < MIN_PEOPLE:
         return None
     return float(stats.wilcoxon(gap).pvalue) if gap.any() else 1.0
 

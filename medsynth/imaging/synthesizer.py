@@ -47,6 +47,7 @@ class Synthesizer:
         fingerprint: First 16 hexadecimal digits of the SHA-256 of the model file.
         window: Largest edge of the grid computed at once, a multiple of the stride; None lets
             the free memory decide.
+        spacing_mm: Voxels that it was trained on; None for models that do not say.
     """
 
     generator: Generator
@@ -54,6 +55,15 @@ class Synthesizer:
     target_scheme: LabelScheme | None
     fingerprint: str
     window: int | None = None
+    spacing_mm: tuple[float, ...] | None = None
+
+    def unlike(self, spacing_mm: Sequence[float]) -> bool:
+        """Whether voxels differ by more than 2 % from those it was trained on: then texture and
+        sharpness of what it makes are not to be trusted."""
+        if self.spacing_mm is None:
+            return False
+        one, two = np.sort(spacing_mm), np.sort(self.spacing_mm)
+        return bool(np.abs(one / two - 1).max() > 0.02)
 
     @property
     def spec(self) -> GeneratorSpec:
@@ -261,6 +271,7 @@ def save(
     prior: StylePrior | None,
     target_scheme: LabelScheme | None,
     config: str,
+    spacing_mm: Sequence[float] | None = None,
 ) -> None:
     """Write a model: weights, style prior, and everything needed to use them, in one file.
 
@@ -270,6 +281,7 @@ def save(
         prior: Style prior or None.
         target_scheme: Scheme of the label maps that it makes, or None.
         config: The resolved configuration, YAML.
+        spacing_mm: Voxels of the training cases.
     """
     tensors = {f"generator.{k}": v.float() for k, v in generator.state_dict().items()}
     if prior is not None:
@@ -284,6 +296,7 @@ def save(
             "style_shape": json.dumps(prior.shape if prior else None),
             "target_scheme": target_scheme.name if target_scheme else "",
             "config": config,
+            "spacing_mm": json.dumps(spacing_mm and [round(float(mm), 3) for mm in spacing_mm]),
         },
     )
 
@@ -348,4 +361,12 @@ def load(
         )
     )
     name = metadata["target_scheme"]
-    return Synthesizer(generator, prior, scheme(name) if name else None, fingerprint, window)
+    spacing = json.loads(metadata.get("spacing_mm", "null"))
+    return Synthesizer(
+        generator,
+        prior,
+        scheme(name) if name else None,
+        fingerprint,
+        window,
+        tuple(spacing) if spacing else None,
+    )

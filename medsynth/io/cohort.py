@@ -18,8 +18,16 @@ def read(path: Path) -> Cohort:
     Raises:
         DataError: Missing, not JSON, or not a cohort.
     """
+    folder = path
     if path.is_dir():
         path = path / "cohort.json"
+    if not path.exists():
+        raise DataError(
+            "a cohort.json or the folder of one",
+            "a folder without one" if folder.is_dir() else "nothing",
+            folder,
+            "Check the path, or make one with `medsynth index DATA --scheme … -o cohort.json`.",
+        )
     data = read_json(path)
     if data.get("schema") != "medsynth-cohort/1":
         raise DataError(

@@ -1,5 +1,6 @@
 """The command line: help, exit codes, errors in words, training that goes on bit for bit."""
 
+import argparse
 import hashlib
 import json
 import shutil
@@ -12,7 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from medsynth.cli import VERBS, main
+from medsynth.cli import VERBS, main, parser
+from medsynth.commands.demo import Demo
+from medsynth.errors import Interrupted
+from medsynth.evaluation import enough
+from medsynth.imaging.synthesizer import load
 from medsynth.io.nifti import read_array
 from tests.conftest import small_config
 
@@ -158,6 +163,80 @@ def test_index_says_how_it_was_split(phantoms: Path, tmp_path: Path,
     assert main(["index", str(phantoms), "--scheme", "brats2023", "-o", str(tmp_path / "c.json"),
                  "--split", "training=0.75,test=0.25"]) == 0  # fmt: skip
     _says(capsys, "training: 3 cases", "test: 1 cases")
+
+
+def test_index_warns_of_cohorts_too_small_to_judge_by(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["index", str(phantoms), "--scheme", "brats2023", "-o", str(tmp_path / "c.json")]
+    assert main([*command, "--split", "training=0.75,test=0.25"]) == 0
+    _says(capsys, "3 training and 1 test people are too few", "utility is judged from 6 test",
+          "privacy from 8 training and 8 held-out", "fidelity from 8 people on")  # fmt: skip
+    assert enough.short_of(8, 8) == []
+    assert [text.split()[0] for text in enough.short_of(20, 6)] == ["privacy"]
+
+
+def test_index_does_not_replace_another_cohort(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its split decides who was trained on; the same cohort again is no change."""
+    command = ["index", str(phantoms), "--scheme", "brats2023", "-o", str(tmp_path / "c.json")]
+    split = ["--split", "training=0.75,test=0.25"]
+    assert main([*command, *split]) == 0
+    before = (tmp_path / "c.json").read_bytes()
+    assert main([*command, *split]) == 0
+    capsys.readouterr()
+    assert main(command) == 1
+    _says(capsys, "--overwrite")
+    assert (tmp_path / "c.json").read_bytes() == before
+    assert main([*command, "--overwrite"]) == 0
+    assert (tmp_path / "c.json").read_bytes() != before
+
+
+def test_generate_warns_of_voxels_that_the_model_has_not_seen(
+    trained: Path, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert load(trained).spacing_mm == (4, 4, 4)
+    fine = tmp_path / "fine"
+    assert main(["resample", str(phantoms), "-o", str(fine), "--spacing-mm", "5"]) == 0
+    brain = next(fine.glob("*-00000-000/*-brain.nii.gz"))
+    capsys.readouterr()
+    assert main(["generate", str(trained), str(brain), "-o", str(tmp_path / "s")]) == 0
+    _says(
+        capsys,
+        "warning: 1 of 1 label maps",
+        "(5 × 5 × 5",
+        "in BraTS-PHM-00000-000, not 4 × 4 × 4 mm",
+    )
+    own = next(phantoms.glob("*-00000-000/*-brain.nii.gz"))
+    assert main(["generate", str(trained), str(own), "-o", str(tmp_path / "t")]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["index", "utility", "fidelity", "consistency", "privacy"])
+def test_every_option_is_explained(verb: str) -> None:
+    parsers = [parser()]
+    for each in parsers:
+        for action in each._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+    of = next(p for p in parsers if p.prog.split()[-1] == verb)
+    assert [action.dest for action in of._actions if not action.help] == []
+
+
+def test_a_stopped_demo_says_how_it_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training within it would name a command that does not finish the demo."""
+
+    def stopped(self: Demo) -> int:
+        raise Interrupted(15, "go on with: medsynth train --resume demo/run")
+
+    monkeypatch.setattr(Demo, "_run", stopped)
+    assert main(["demo", "--out", str(tmp_path), "--steps", "9"]) == 143
+    words = capsys.readouterr().err
+    assert f"`medsynth demo --out {tmp_path} --steps 9` goes on where it was" in words
+    assert "--resume" not in words
 
 
 def _says(capsys: pytest.CaptureFixture[str], *words: str) -> None:

@@ -61,3 +61,17 @@ def test_training_asked_to_stop_saves_first(
     step = torch.load(run / "last.pt", weights_only=True)["step"]
     assert step > 0
     assert f"step {step}" in words
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_stopped_is_told_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "medsynth", "phantom", str(tmp_path), "--cases", "300"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("*/BraTS*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(number)
+    words = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + number
+    assert f"goes on where it was: medsynth phantom {tmp_path} --cases 300" in words
+    assert "Traceback" not in words

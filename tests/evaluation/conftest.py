@@ -28,6 +28,7 @@ def generated(coarse: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in sorted(folder.glob("*/*.json")):
         parent = coarse / path.stem / f"{path.stem}-brain.nii.gz"
         story = read_json(path) | {
+            "made_by": "generate",
             "subject": f"made-{path.stem}",
             "parent": {"case": path.stem, "label": parent.name},
             "ancestors": lineage(parent),

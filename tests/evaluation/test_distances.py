@@ -12,6 +12,7 @@ from medsynth.evaluation.statistics import (
     auc,
     mean_interval,
     member_control,
+    over_people,
     paired_p,
     true_positives_at,
 )
@@ -84,6 +85,17 @@ def test_attack_scores_know_the_extremes() -> None:
     value, low, high = member_control(members, Key(0))
     assert low < 0.5 < high
     assert value == pytest.approx(0.5, abs=0.03)
+
+
+def test_an_interval_over_people_is_as_wide_as_there_are_few_people() -> None:
+    values, people = np.random.default_rng(0).standard_normal(8), [f"p{i}" for i in range(8)]
+    once, ten = (over_people(np.repeat(values, k), np.repeat(people, k).tolist(), Key(0))
+                 for k in (1, 10))  # fmt: skip
+    assert once.figure == pytest.approx(ten.figure)
+    assert (once.people, ten.people) == (8, 8)
+    few = over_people(values, ["a", "a", "b", "b", "c", "c", "d", "d"], Key(0))
+    assert few.figure[1:] == (None, None)  # four people say nothing of their spread
+    assert few.people == 4
 
 
 def test_attack_scores_are_those_of_scikit_learn() -> None:

@@ -1,6 +1,7 @@
 """Fidelity and consistency move the right way."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,15 @@ from medsynth.core.cohort import MODALITIES
 from medsynth.core.labels import BRAIN
 from medsynth.core.random import Key
 from medsynth.errors import DataError, GeometryError
-from medsynth.evaluation import consistency, fidelity, heads, segmentors
+from medsynth.evaluation import (
+    consistency,
+    fidelity,
+    fidelity_words,
+    heads,
+    segmentors,
+    summaries,
+)
+from medsynth.evaluation.fidelity import Measured
 from medsynth.evaluation.records import Record, Section
 from medsynth.evaluation.segmentors import Recipe
 from medsynth.imaging.examples import Example, prepare
@@ -23,12 +32,12 @@ def quiet(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def measured(coarse: Path, generated: Path) -> Section:
+def measured(coarse: Path, generated: Path) -> Measured:
     real, made = cohorts.read(coarse), cohorts.read(generated)
     return fidelity.measure(real, made, Key(0), quiet)
 
 
-def pick(section: Section, metric: str, **where: str) -> list[Record]:
+def pick(section: Section | Measured, metric: str, **where: str) -> list[Record]:
     return [
         r
         for r in section.records
@@ -36,7 +45,7 @@ def pick(section: Section, metric: str, **where: str) -> list[Record]:
     ]
 
 
-def test_scans_of_the_same_making_sit_at_the_floor(measured: Section) -> None:
+def test_scans_of_the_same_making_sit_at_the_floor(measured: Measured) -> None:
     record = pick(measured, "frechet", modality="all")[0]
     assert record.value is not None
     assert record.floor is not None
@@ -50,7 +59,7 @@ def test_scans_of_the_same_making_sit_at_the_floor(measured: Section) -> None:
 
 @pytest.mark.parametrize("degradation", ["blur", "noise"])
 def test_every_degradation_makes_the_frechet_distance_worse(
-    measured: Section, degradation: str
+    measured: Measured, degradation: str
 ) -> None:
     rows = pick(measured, "frechet", degradation=degradation)
     values = [rows[0].floor, *(r.value for r in rows)]
@@ -58,7 +67,7 @@ def test_every_degradation_makes_the_frechet_distance_worse(
     assert np.all(np.diff(np.array(values, float)) > 0)
 
 
-def test_shuffled_labels_are_worse_than_real_ones(measured: Section) -> None:
+def test_shuffled_labels_are_worse_than_real_ones(measured: Measured) -> None:
     records = [r for r in pick(measured, "contrast") if r.value is not None]
     assert records
     assert np.mean([r.ceiling for r in records if r.ceiling]) > 2 * np.mean(
@@ -66,13 +75,13 @@ def test_shuffled_labels_are_worse_than_real_ones(measured: Section) -> None:
     )
 
 
-def test_paired_scans_are_measured_only_without_edits(coarse: Path, measured: Section) -> None:
+def test_paired_scans_are_measured_only_without_edits(coarse: Path, measured: Measured) -> None:
     assert not pick(measured, "psnr_db")
     real = cohorts.read(coarse)
     head = heads.read(real.cases[0], real, MODALITIES)
-    psnr, ssim = fidelity.similarity(heads.noisy(head, 0.1, Key(0)), head)
+    psnr, ssim = summaries.similarity(heads.noisy(head, 0.1, Key(0)), head)
     assert psnr == pytest.approx(20, abs=1.5)
-    assert (fidelity.similarity(head, head)[1] > 0.999).all()
+    assert (summaries.similarity(head, head)[1] > 0.999).all()
     assert (ssim < 0.99).all()
 
 
@@ -83,6 +92,40 @@ def test_too_few_people_are_refused(coarse: Path, generated: Path) -> None:
     record = pick(section, "frechet", modality="all")[0]
     assert record.value is None
     assert "needs 4 real people" in record.where["refused"]
+
+
+def test_few_people_get_figures_a_reason_and_no_empty_words(coarse: Path, generated: Path) -> None:
+    """Seven people: floors and ceilings, but no judgement, and nothing of what is not there."""
+    real = cohorts.read(coarse)
+    few = type(real)(real.scheme, real.cases[:7])
+    measured = fidelity.measure(few, cohorts.read(generated), Key(0), quiet)
+    for record in pick(measured, "frechet"):
+        assert record.floor is not None
+        assert record.ceiling is not None
+    section = fidelity_words.section(measured)
+    assert {v.grade for v in section.verdicts} == {"unknown"}
+    assert "needs 8 real people, and there are 7" in section.verdicts[0].text
+    assert "PSNR" not in " ".join(section.method)
+    bare = fidelity.measure(few, cohorts.read(generated), Key(0), quiet, degraded=0)
+    words = " ".join(fidelity_words.section(bare).method)
+    assert "ceiling" not in words
+
+
+def test_edits_of_one_person_are_not_independent(coarse: Path, generated: Path) -> None:
+    """Every synthetic case four times over: the same people, the same figures."""
+    real, made = cohorts.read(coarse), cohorts.read(generated)
+    four = tuple(
+        replace(case, name=f"{case.name}-e{i}") for case in made.cases[:6] for i in range(4)
+    )
+    once, often = (
+        fidelity.measure(real, type(made)(made.scheme, cases), Key(0), quiet, degraded=0)
+        for cases in (made.cases[:6], four)
+    )
+    a, b = (pick(side, "frechet", modality="all")[0] for side in (once, often))
+    assert (a.n, b.n, a.people, b.people) == (6, 24, 6, 6)
+    assert b.value == pytest.approx(a.value, rel=0.2)
+    assert (b.high or 0) - (b.low or 0) == pytest.approx((a.high or 0) - (a.low or 0), rel=0.4)
+    assert pick(often, "mmd_p")[0].n == pick(once, "mmd_p")[0].n
 
 
 def test_voxels_of_another_size_are_refused(coarse: Path, phantoms: Path) -> None:

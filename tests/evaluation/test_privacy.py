@@ -10,10 +10,11 @@ from medsynth.core.cohort import MODALITIES, Case
 from medsynth.core.random import Key
 from medsynth.core.volume import Volume, bounding_box
 from medsynth.errors import GeometryError
-from medsynth.evaluation import privacy
+from medsynth.evaluation import privacy, privacy_words
+from medsynth.evaluation import traces as kept
 from medsynth.evaluation.heads import Head
-from medsynth.evaluation.privacy import Trace, trace
 from medsynth.evaluation.records import Record, Section
+from medsynth.evaluation.traces import Trace, trace
 from medsynth.imaging.intensity import normalise
 from medsynth.phantom import make
 
@@ -37,13 +38,15 @@ def traces() -> list[Trace]:
 
 @pytest.fixture(scope="module")
 def planted() -> list[Trace]:
-    return [trace(privacy.plant(head(i), i % 2 == 1, Key(3, (i,)))) for i in range(MEMBERS)]
+    return [trace(kept.plant(head(i), i % 2 == 1, Key(3, (i,)))) for i in range(MEMBERS)]
 
 
 @pytest.fixture
 def audited(traces: list[Trace], planted: list[Trace]) -> Callable[[list[Trace]], Section]:
     members, others = traces[:MEMBERS], traces[MEMBERS : MEMBERS + OTHERS]
-    return lambda made: privacy.audit(members, others, made, planted, Key(0), MODALITIES)
+    return lambda made: privacy_words.section(
+        privacy.audit(members, others, made, planted, Key(0), MODALITIES)
+    )
 
 
 def one(section: Section, metric: str, **where: str) -> Record:
@@ -90,7 +93,7 @@ def test_a_generator_that_never_saw_its_members_is_not_accused(
     assert (control.low or 1) < 0.5 < (control.high or 0)
     for space in privacy.SPACES:
         assert one(section, "copies", space=space).value == 0
-        assert one(section, "planted_found", space=space).value == 1
+        assert one(section, "planted_found", space=space).value == MEMBERS
         assert one(section, "held_out_accused", space=space).value == 0
     positive = one(section, "membership_auc", control="10 planted copies added")
     assert (positive.value or 0) >= 0.95
@@ -110,7 +113,8 @@ def test_a_copy_of_the_declared_parent_is_told_apart(
 def test_too_few_cases_are_refused_with_the_number_needed(
     traces: list[Trace], planted: list[Trace]
 ) -> None:
-    section = privacy.audit(traces[:4], traces[4:6], traces[20:24], planted[:4], Key(0), MODALITIES)
+    audit = privacy.audit(traces[:4], traces[4:6], traces[20:24], planted[:4], Key(0), MODALITIES)
+    section = privacy_words.section(audit)
     record = one(section, "membership_auc")
     assert record.value is None
     assert "needs 8 members" in record.where["refused"]
@@ -138,3 +142,113 @@ def test_cohorts_that_cannot_be_compared(
     tumour_only = replace(renamed(traces[25]), scheme="brats2023")
     record = one(audited([tumour_only]), "nearest_neighbour", space="label maps")
     assert "one scheme" in record.where["refused"]
+
+
+def scans_of(
+    traces: list[Trace], parents: list[int], *, near: bool = True, each: int = 4
+) -> list[Trace]:
+    """So many scans made from each parent's label map: `near` is the parent's own anatomy."""
+    return [
+        replace(
+            traces[p] if near else traces[MEMBERS + OTHERS + p],
+            name=f"made {p} {i}", subject=traces[p].subject, relatives=frozenset({traces[p].name}),
+        )
+        for p in parents
+        for i in range(each)
+    ]  # fmt: skip
+
+
+def test_four_scans_of_a_person_count_as_one(
+    traces: list[Trace], audited: Callable[[list[Trace]], Section]
+) -> None:
+    """Value and interval do not change when every scan is there four times."""
+    single, fourfold = (
+        audited(scans_of(traces, list(range(8)), near=False, each=each)) for each in (1, 4)
+    )
+    a, b = (one(side, "nearest_neighbour", space="features") for side in (single, fourfold))
+    assert (a.n, b.n, a.people, b.people) == (8, 32, 8, 8)
+    assert (b.value, b.low, b.high) == pytest.approx((a.value, a.low, a.high))
+    a, b = (one(side, "nearer_to_members", space="features") for side in (single, fourfold))
+    assert b.value == pytest.approx(a.value)
+    a, b = (one(side, "nearer_to_members_p", space="features") for side in (single, fourfold))
+    assert b.value == pytest.approx(a.value)
+    a = one(single, "copies", space="pixels")
+    b = one(fourfold, "copies_people", space="pixels")
+    assert (a.value, a.n, a.low, a.high) == (b.value, b.n, b.low, b.high)
+    assert one(fourfold, "copies", space="pixels").low is None  # scans are not independent
+
+
+def test_scans_that_share_their_neighbour_are_no_evidence(
+    traces: list[Trace], audited: Callable[[list[Trace]], Section]
+) -> None:
+    """Thirty scans near one member, as blurred ones are near the most blurred person: all of
+    them are nearer to a member, which by chance half of all splits of the people would give."""
+    odd = traces[3]
+    made = [
+        replace(renamed(t), subject=f"p{i}", features=odd.features + 1e-4 * i)
+        for i, t in enumerate(traces[MEMBERS + OTHERS :])
+    ]
+    section = audited(made)
+    assert (one(section, "nearer_to_members", space="features").value or 0) > 0.9
+    assert (one(section, "nearer_to_members_p", space="features").value or 0) > 0.3
+    replayed = [replace(renamed(t), subject=t.subject + "'") for t in traces[:MEMBERS]]
+    assert one(audited(replayed), "nearer_to_members_p", space="features").value == 0.005
+
+
+def test_parents_are_looked_at_on_both_sides(
+    traces: list[Trace], audited: Callable[[list[Trace]], Section]
+) -> None:
+    """Scans of three members and two held-out people: their own anatomy is published, too."""
+    section = audited(scans_of(traces, [0, 1, 2, MEMBERS, MEMBERS + 1]))
+    told = {"space": "label maps", "made from": "training people"}
+    found = one(section, "copies_of_parent", **told)
+    assert (found.value, found.n, found.people) == (12, 12, 3)
+    found = one(section, "copies_of_parent", **told | {"made from": "held-out people"})
+    assert (found.value, found.n, found.people) == (8, 8, 2)
+    assert one(section, "copies", space="label maps").value == 0
+    words = " ".join(v.text for v in section.verdicts)
+    assert "12 of 12 synthetic cases (3 of 3 people [29 %, 100 %]) made from training" in words
+    assert "publish it though no generator saw it" in words
+    cells = [row for table in section.tables for row in table.rows]
+    assert any("12 of 12" in row and "12 of 3 people" in row for row in cells)
+
+
+def test_a_parent_is_known_by_its_label_map(
+    traces: list[Trace], audited: Callable[[list[Trace]], Section]
+) -> None:
+    """Whatever the names: an implanted brain's owner stands among the ancestors only."""
+    made = [replace(renamed(traces[0]), files=frozenset({"abc"}))]
+    parent = replace(traces[0], files=frozenset({"abc"}))
+    audit = privacy.audit(
+        [parent, *traces[1:MEMBERS]], traces[MEMBERS : MEMBERS + OTHERS], made, traces[:3],
+        Key(0), MODALITIES,
+    )  # fmt: skip
+    counts = {r.metric: r.value for r in audit.records if r.where.get("space") == "pixels"
+              and r.where.get("made from", "training people") == "training people"}  # fmt: skip
+    assert (counts["copies"], counts["copies_of_parent"]) == (0, 1)
+
+
+def test_verdicts_say_how_many_and_how_sure(traces: list[Trace], planted: list[Trace]) -> None:
+    """Four of four found and none of three accused is not 'all' and 'nobody'."""
+    made = [renamed(t) for t in traces[20:24]]
+    audit = privacy.audit(traces[:4], traces[4:7], made, planted[:4], Key(0), MODALITIES)
+    words = " ".join(v.text for v in privacy_words.section(audit).verdicts)
+    assert "finds 4 of 4 planted copies [40 %, 100 %]" in words
+    assert "accuses 0 of 3 held-out cases [0 %, 71 %]" in words
+    record = next(r for r in audit.records if r.metric == "nearest_neighbour")
+    assert "needs 8 training and 8 held-out people" in record.where["refused"]
+
+
+def test_an_audit_that_finds_no_planted_copy_says_what_they_were(
+    traces: list[Trace], planted: list[Trace]
+) -> None:
+    blind = [replace(p, features=traces[30].features + 9) for p in planted]
+    audit = privacy.audit(
+        traces[:MEMBERS], traces[MEMBERS : MEMBERS + OTHERS], [renamed(traces[25])], blind,
+        Key(0), MODALITIES,
+    )  # fmt: skip
+    section = privacy_words.section(audit)
+    words = next(v.text for v in section.verdicts if v.text.startswith("features"))
+    assert "0 of 10 planted copies [0 %, 31 %]" in words
+    assert "brightness and noise" in words
+    assert "resampled" not in " ".join([words, *section.method])

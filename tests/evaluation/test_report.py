@@ -12,7 +12,18 @@ from PIL import Image
 
 from medsynth.errors import DataError
 from medsynth.evaluation import report
-from medsynth.evaluation.records import Record, Section, Table, Verdict
+from medsynth.evaluation.records import (
+    Record,
+    Section,
+    Table,
+    Verdict,
+    counted,
+    interval,
+    judged,
+    number,
+    refused,
+    share,
+)
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 
@@ -40,7 +51,7 @@ def test_a_section_replaces_its_own_and_leaves_the_others(tmp_path: Path) -> Non
     keys = set(data["records"][0])
     assert keys == {
         "section", "metric", "where", "value", "low", "high", "floor", "ceiling", "n", "seeds",
-        "steps",
+        "steps", "people",
     }  # fmt: skip
     text = (tmp_path / "report.md").read_text()
     assert text.index("Section utility") < text.index("Section privacy")
@@ -68,6 +79,28 @@ def test_the_page_holds_everything_and_fetches_nothing(tmp_path: Path) -> None:
     assert "http" not in text
     assert "dice &lt;b&gt;" in text
     assert "What these figures cannot tell" in text
+
+
+def test_figures_are_set_as_people_write_them() -> None:
+    eleven = counted("privacy", "copies", {}, 11, 16)
+    assert share(eleven) == interval(eleven, 3) == "11 of 16 [41 %, 89 %]"  # Clopper and Pearson
+    assert number(11) == "11"
+    assert number(-0.25) == "−0.25"
+    assert json.loads(json.dumps(eleven.to_json()))["value"] == 11
+
+
+def test_a_section_always_judges_and_has_no_empty_table() -> None:
+    bare = replace(
+        section("fidelity", 0.5),
+        verdicts=(),
+        records=(refused("fidelity", "mmd_p", "needs 8 real people"),),
+        tables=(Table("Empty", ("a",), ()), Table("Full", ("a",), (("b",),))),
+    )
+    done = judged(bare)
+    assert [t.title for t in done.tables] == ["Full"]
+    assert [v.grade for v in done.verdicts] == ["unknown"]
+    assert "mmd p needs 8 real people" in done.verdicts[0].text
+    assert judged(section("fidelity", 0.5)).verdicts == section("fidelity", 0.5).verdicts
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium to render the page")

@@ -1,14 +1,18 @@
 """The utility table: guard, steps, resuming, columns."""
 
 import json
+from dataclasses import asdict
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from medsynth.cli import main
 from medsynth.core.labels import BRATS2023
 from medsynth.errors import DataError
-from medsynth.evaluation import segmentors, utility
+from medsynth.evaluation import origin, segmentors, utility, utility_words
+from medsynth.evaluation.records import Section
 from medsynth.evaluation.segmentors import Recipe
 from medsynth.evaluation.utility import TRAININGS, Axes, Cell, Fold
 from medsynth.imaging.examples import Example
@@ -36,13 +40,13 @@ patch: [48, 48, 48]
 
 def test_the_guard_drops_whoever_descends_from_the_test_set(coarse: Path, generated: Path) -> None:
     test, made = cohorts.read(coarse).part("test"), cohorts.read(generated)
-    guard = utility.guard(test.cases, made)
+    guard = origin.guard(test.cases, made)
     assert {name for name, _ in guard.dropped} == {case.name for case in test}
     assert all("ancestors" in why for _, why in guard.dropped)
     assert len(guard.kept) == 8
     assert guard.unknown == ()
     with pytest.raises(DataError, match="do not descend"):
-        utility.guard(cohorts.read(coarse).cases, made)
+        origin.guard(cohorts.read(coarse).cases, made)
 
 
 def test_the_table_its_report_and_going_on(
@@ -59,7 +63,8 @@ def test_the_table_its_report_and_going_on(
     assert {(r["steps"], r["seeds"], r["n"]) for r in dice} == {(3, 1, 4)}
     p = next(r for r in records if r["metric"] == "dice_p")
     assert p["value"] is None
-    assert p["where"]["refused"] == "needs 6 test cases"
+    assert p["where"]["refused"] == "needs 6 test people"
+    assert "synthetic+10%real (1 case)" in (out / "report.html").read_text()
     report = json.loads((out / "report.json").read_text())
     assert report["schema"] == "medsynth-report/1"
     cells = sorted((out / "cells").glob("*.json"))
@@ -70,6 +75,7 @@ def test_the_table_its_report_and_going_on(
     before = (out / "report.json").read_bytes()
     assert main(command) == 0
     assert cells[0].read_bytes() == gone
+    assert f"4 of 5 cells already there, in {out / 'cells'}" in capsys.readouterr().err
     assert all(c.stat().st_mtime_ns == t for c, t in times.items() if c != cells[0])
     assert (out / "report.json").read_bytes() == before
 
@@ -106,13 +112,71 @@ def test_synthetic_cases_without_sidecars_are_used_and_named(
             case[key] = str(_moved(generated / case[key], bare))
         case["image"] = [str(_moved(generated / image, bare)) for image in case["image"]]
     (bare / "cohort.json").write_text(json.dumps(listing))
-    guard = utility.guard(cohorts.read(coarse).part("test").cases, cohorts.read(bare))
+    guard = origin.guard(cohorts.read(coarse).part("test").cases, cohorts.read(bare))
     assert len(guard.unknown) == 12
-    sizes = utility.Sizes(8, 4, 12, 0, 0, len(guard.unknown), 1)
+    sizes = utility_words.Sizes(8, 4, 12, 0, 0, len(guard.unknown), 1)
     axes = Axes(("real",), ("dynunet",), (True,), 1)
-    section = utility.section([], axes, Recipe("dynunet", True, 3), sizes, key=_key())
+    section = utility_words.section([], axes, Recipe("dynunet", True, 3), sizes)
     assert section.verdicts[0].grade == "bad"
     assert "could not work for 12" in section.verdicts[0].text
+
+
+def results(seeds: int, people: int, lacking: int) -> list[dict[str, Any]]:
+    """Cells of two columns; the last `lacking` people have no enhancing tumour, which the mixed
+    column always finds out and the real one never does."""
+    made = []
+    for seed, (training, gain) in product(range(seeds), (("real", 0.0), ("real+synthetic", 0.1))):
+        cell = asdict(Cell(0, training, "gan", False, seed))
+        rows = [
+            {
+                "case": f"c{i}", "subject": f"s{i}", "region": region, "hd95": 9.0,
+                "lesion_dice": 0.2, "lesion_hd95": 9.0, "present": present,
+                "dice": 0.5 + gain + 0.02 * i if present else float(gain > 0),
+            }
+            for i in range(people)
+            for region in ("WT", "TC", "ET")
+            for present in [region != "ET" or i < people - lacking]
+        ]  # fmt: skip
+        made.append({"cell": cell, "steps": 3, "scores": rows})
+    return made
+
+
+def words_of(seeds: int, people: int, lacking: int) -> Section:
+    axes = Axes(("real", "real+synthetic"), ("gan",), (False,), seeds)
+    recipe = Recipe("gan", False, 3)
+    records = list(utility.figures(results(seeds, people, lacking), axes, recipe, _key()))
+    return utility_words.section(
+        records, axes, recipe, utility_words.Sizes(4, people, 8, 0, 0, 0, 1)
+    )
+
+
+def test_dice_where_the_region_is_present_stands_beside_the_convention() -> None:
+    section = words_of(1, 3, 1)
+    table = next(t for t in section.tables if t.title.startswith("Dice, enhancing"))
+    assert "predicting nothing gives 0.33" in table.title  # which is all that the gain is
+    assert table.rows[0][2:] == (
+        "0.34; where present 0.51 (n = 2)", "0.74; where present 0.61 (n = 2)",
+    )  # fmt: skip
+    whole = next(t for t in section.tables if t.title.startswith("Dice, whole"))
+    assert whole.rows[0][2:] == ("0.52", "0.62")
+
+
+def test_differences_and_p_stand_in_the_tables() -> None:
+    few, enough = words_of(1, 3, 0), words_of(3, 6, 0)
+    for section, cell, p in ((few, "0.10", "needs 6 test people"), (enough, "0.10 [0.10", "0.031")):
+        table = next(t for t in section.tables if t.title.startswith("Difference in Dice"))
+        assert table.rows[0][3].startswith(cell)
+        assert table.rows[0][4] == p
+    assert "[" not in few.tables[0].rows[0][2]
+
+
+def test_below_the_limit_nothing_is_said_to_exclude_0() -> None:
+    few, enough = words_of(1, 3, 0), words_of(3, 6, 0)
+    assert "excludes" not in few.verdicts[1].text
+    assert "needs 6 test people and 3 seeds to be judged" in few.verdicts[1].text
+    assert few.verdicts[1].grade == "unknown"
+    assert "excludes 0 in 1 of 1" in enough.verdicts[1].text
+    assert enough.verdicts[1].grade == "good"
 
 
 def _moved(path: Path, folder: Path) -> Path:

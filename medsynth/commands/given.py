@@ -1,0 +1,77 @@
+"""Cohorts and runs as a user gives them to the judge: what cannot be used is refused at once.
+
+Knows no networks: all of this is answered within a second, before anything heavy is imported.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medsynth.errors import DataError
+
+if TYPE_CHECKING:
+    from medsynth.core.cohort import Cohort
+
+APART = "Split by subject: `medsynth index … --split training=0.8,test=0.2`."
+
+
+def real(path: Path, option: str = "--real") -> "Cohort":
+    """A cohort of real cases, or of phantoms in their place.
+
+    Raises:
+        DataError: None there, without scans, or made by a generator.
+    """
+    from medsynth.evaluation import origin
+    from medsynth.io import cohort as cohorts
+
+    cohort = cohorts.read(path)
+    origin.require_real(cohort, option)
+    _require_scans(cohort, option, path, "Complete the cases, or leave them out.")
+    return cohort
+
+
+def synthetic(path: Path, option: str = "--synthetic") -> "Cohort":
+    """A generated cohort.
+
+    Raises:
+        DataError: None there, or label maps without scans.
+    """
+    from medsynth.io import cohort as cohorts
+
+    cohort = cohorts.read(path)
+    todo = f"Make scans for its label maps: `medsynth generate RUN {path} -o synthetic`."
+    _require_scans(cohort, option, path, todo)
+    return cohort
+
+
+def _require_scans(cohort: "Cohort", option: str, path: Path, todo: str) -> None:
+    if not len(cohort):
+        raise DataError(f"cases in {option}", "none", path)
+    bare = [case.name for case in cohort if not case.images]
+    if bare:
+        found = f"label maps alone ({len(bare)} of {len(cohort)} cases, {bare[0]} for one)"
+        raise DataError(f"cases with scans for {option}", found, path, todo)
+
+
+def refuse_mixed(members: "Cohort", others: "Cohort", model: Path | None) -> None:
+    """Members must be whom the generator was trained on, and nobody else.
+
+    Raises:
+        DataError: Somebody is on both sides, or not on the side where the model has them.
+    """
+    from medsynth.build import people
+
+    inside, outside = ({case.subject for case in side} for side in (members, others))
+    both = sorted(inside & outside)
+    if both:
+        found = f"{', '.join(both[:5])} in both"
+        raise DataError("held-out people who are no members", found, None, APART)
+    if model is None or not (model / "config.yaml").exists():
+        return
+    trained = people.training_subjects(model)
+    strange, seen = sorted(inside - trained), sorted(outside & trained)
+    if strange or seen:
+        found = f"{', '.join((strange or seen)[:5])}, whom it has {'not ' if strange else ''}seen"
+        raise DataError(
+            "members that --model was trained on and held-out people that it was not", found, model,
+            "Give the cohort that the run was trained on as --real.",
+        )  # fmt: skip
