@@ -9,7 +9,6 @@ matrix in memory, batches of 1,000, two turns of the discriminator to one of the
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -183,8 +182,9 @@ def dense(folder: Path) -> dict[str, Any]:
 
 
 def peak_mb() -> int:
-    """Largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    """Largest resident memory of this process so far; not its parent's, as `getrusage` has it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) // 1024
 
 
 if __name__ == "__main__":

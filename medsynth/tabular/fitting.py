@@ -18,7 +18,7 @@ from medsynth.core.random import Key
 from medsynth.core.table import Schema, Table
 from medsynth.errors import ConfigError
 from medsynth.tabular import canaries, private
-from medsynth.tabular.kinds import HABITS, per_epoch, planned, resolved
+from medsynth.tabular.kinds import habits_of, per_epoch, planned, resolved
 from medsynth.tabular.material import CodeMaterial, Material, RowMaterial
 from medsynth.tabular.synthesizer import CodesSynthesizer, TableSynthesizer
 from medsynth.training.game import Metrics
@@ -82,7 +82,7 @@ class Fitting:
             spec = private.spec(config, self.material.records, delta, ledger)
             private.refuse_mixing(self.material)
         self.delta = delta
-        train, habits = config.train, HABITS[config.model.kind]
+        train, habits = config.train, habits_of(config.model.kind, codes=codes)
         assert train.rate is not None
         assert train.batch is not None
         game = self.material.game

@@ -43,11 +43,17 @@ class Habits:
 
 HABITS = {
     "autoregressive": Habits(20, 256, 3e-3, 0.0, (0.9, 0.99), 0.01),
+    "autoregressive codes": Habits(10, 512, 4e-3, 0.0, (0.9, 0.99), 0.01),
     "vae": Habits(60, 256, 2e-3, 0.0, (0.9, 0.99), 0.01, 16),
     "wgan": Habits(60, 500, 5e-4, 5e-4, (0.5, 0.9), 0.0),
     "emr-wgan": Habits(60, 500, 5e-4, 5e-4, (0.5, 0.9), 0.0),
     "medgan": Habits(60, 1000, 1e-3, 1e-3, (0.9, 0.999), 1e-3),
 }
+
+
+def habits_of(kind: str, *, codes: bool) -> Habits:
+    """Defaults of a kind for codes, or for rows."""
+    return HABITS.get(f"{kind} codes" if codes else kind, HABITS[kind])
 
 
 def resolved(config: Tabular, records: int, *, codes: bool) -> Tabular:
@@ -71,7 +77,7 @@ def resolved(config: Tabular, records: int, *, codes: bool) -> Tabular:
     if kind not in allowed:
         what = "codes" if codes else "tables of columns"
         raise ConfigError(f"model.kind for {what} ({', '.join(allowed)})", repr(kind))
-    habits, train = HABITS[kind], config.train
+    habits, train = habits_of(kind, codes=codes), config.train
     pack = model.pack or (10 if kind == "wgan" and not private else 1)
     conditional = kind == "wgan" and not private if model.conditional is None else model.conditional
     batch = train.batch or min(habits.batch, max(records // pack, 1) * pack)
