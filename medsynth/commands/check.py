@@ -50,6 +50,6 @@ def add(verbs: Any) -> None:
         description="Read every file of a cohort and print a table of faults.",
         epilog="Example: medsynth check cohort.json",
     )
-    p.add_argument("cohort", type=Path, metavar="COHORT")
+    p.add_argument("cohort", type=Path, metavar="COHORT", help="a cohort.json or its folder")
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
     p.set_defaults(make=lambda a: Check(a.cohort, a.json))

@@ -342,8 +342,11 @@ def add(verbs: Any) -> None:
         description="Make phantoms, train, edit a tumour five ways, generate four modalities.",
         epilog="Example: medsynth demo --out demo",
     )
-    p.add_argument("--out", type=Path, default=Path("demo"))
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument(
+        "--out", type=Path, default=Path("demo"),
+        help="folder for everything (default: demo); a demo that was stopped goes on there",
+    )  # fmt: skip
+    p.add_argument("--seed", type=int, default=0, help="root of all randomness (default 0)")
     p.add_argument("--steps", type=int, default=340, help="training steps (default 340)")
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
     p.set_defaults(make=lambda a: Demo(a.out, a.seed, a.steps, a.json))

@@ -198,14 +198,18 @@ def add(verbs: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("source", type=Path, metavar="LABEL", help="a label map or a cohort.json")
-    p.add_argument("-o", "--out", type=Path, required=True)
-    p.add_argument("--op", action="append", default=[], metavar="NAME[:ARGUMENTS]")
+    p.add_argument(
+        "-o", "--out", type=Path, required=True, help="a file (*.nii.gz) or, of a cohort, a folder"
+    )
+    p.add_argument(
+        "--op", action="append", default=[], metavar="NAME[:ARGUMENTS]", help="an edit, see below"
+    )
     p.add_argument("--recipe", type=Path, help="YAML recipe; or a sidecar, to replay it")
-    p.add_argument("--onto", type=Path, metavar="HEALTHY_LABEL")
+    p.add_argument("--onto", type=Path, metavar="HEALTHY_LABEL", help="brain to implant into")
     p.add_argument("--scheme", default="brain", help="scheme of LABEL (default: brain)")
-    p.add_argument("--per-case", type=int, default=1)
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--overwrite", action="store_true")
+    p.add_argument("--per-case", type=int, default=1, help="edited maps per case of a cohort")
+    p.add_argument("--seed", type=int, default=0, help="of what a recipe draws (default 0)")
+    p.add_argument("--overwrite", action="store_true", help="replace what is there")
     p.add_argument("--json", action="store_true", help="print the record as JSON")
     p.set_defaults(
         make=lambda a: Edit(

@@ -161,15 +161,25 @@ def add(verbs: Any) -> None:
         epilog="Examples: medsynth generate run edited.nii.gz -o synthetic --per-case 4;  medsynth "
         "generate records --rows 10000 --target sex=F:0.5,M:0.5 -o rows.parquet",
     )
-    p.add_argument("model", type=Path, metavar="RUN")
-    p.add_argument("source", type=Path, nargs="?", metavar="LABELS_OR_COHORT")
-    p.add_argument("-o", "--out", type=Path, required=True)
+    p.add_argument("model", type=Path, metavar="RUN", help="what `medsynth train --out` wrote")
+    p.add_argument(
+        "source", type=Path, nargs="?", metavar="LABELS_OR_COHORT",
+        help="a label map, a folder of them or a cohort.json",
+    )  # fmt: skip
+    p.add_argument(
+        "-o", "--out", type=Path, required=True, help="folder of the scans, or file of the rows"
+    )
     p.add_argument("--per-case", type=int, default=1, help="scans per label map")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=int, default=0, help="of styles and noise (default 0)")
     p.add_argument("--shard", default="0/1", metavar="I/N", help="share of one of N processes")
     p.add_argument("--writers", type=int, default=2, help="threads that write")
     p.add_argument("--window", type=int, help="largest edge computed at once, voxels")
-    p.add_argument("--precision", default="auto", choices=("auto", "bf16", "fp16", "fp32"))
+    p.add_argument(
+        "--precision",
+        default="auto",
+        choices=("auto", "bf16", "fp16", "fp32"),
+        help="of the network",
+    )
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
     records.add(p)
     p.set_defaults(make=_make)

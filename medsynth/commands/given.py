@@ -24,8 +24,8 @@ def real(path: Path, option: str = "--real") -> "Cohort":
     from medsynth.io import cohort as cohorts
 
     cohort = cohorts.read(path)
-    origin.require_real(cohort, option)
     _require_scans(cohort, option, path, "Complete the cases, or leave them out.")
+    origin.require_real(cohort, option)
     return cohort
 
 

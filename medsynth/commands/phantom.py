@@ -159,7 +159,7 @@ def add(verbs: Any) -> None:
     p.add_argument("--healthy", type=int, default=0, help="how many of them without tumour")
     p.add_argument("--test", type=int, default=0, help="how many form the test split")
     p.add_argument("--rows", type=int, help="records instead: how many rows (OUT is a file)")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=int, default=0, help="root of all randomness")
     p.add_argument("--workers", type=int, default=1, help="processes")
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
     p.set_defaults(make=_make)

@@ -105,8 +105,14 @@ def add(verbs: Any) -> None:
         description=console.summary(Resample),
         epilog="Example: medsynth resample tissue/cohort.json --spacing-mm 2 -o tissue-2mm",
     )
-    p.add_argument("cohort", type=Path, metavar="COHORT")
-    p.add_argument("-o", "--out", type=Path, required=True)
+    p.add_argument("cohort", type=Path, metavar="COHORT", help="a cohort.json or its folder")
+    p.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        help="scans and label maps are written there, and cohort.json",
+    )
     p.add_argument("--spacing-mm", type=float, default=2.0, help="edge of a voxel (default 2)")
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
     p.set_defaults(make=lambda a: Resample(a.cohort, a.out, a.spacing_mm, a.json))

@@ -59,7 +59,7 @@ def add(verbs: Any) -> None:
         description=console.summary(Show),
         epilog="Example: medsynth show case-t1c.nii.gz case-brain.nii.gz -o picture.png",
     )
-    p.add_argument("files", type=Path, nargs="+", metavar="FILE")
-    p.add_argument("-o", "--out", type=Path, required=True)
+    p.add_argument("files", type=Path, nargs="+", metavar="FILE", help="scans and label maps")
+    p.add_argument("-o", "--out", type=Path, required=True, help="the picture, *.png")
     p.add_argument("--scheme", help="of label maps (default: brats2023 for *-seg, else brain)")
     p.set_defaults(make=lambda a: Show(tuple(a.files), a.out, a.scheme))

@@ -81,8 +81,14 @@ def add(verbs: Any) -> None:
         description="Label tissue on skull-stripped scans and merge it with the tumour labels.",
         epilog="Example: medsynth tissue cohort.json -o tissue",
     )
-    p.add_argument("cohort", type=Path, metavar="COHORT")
-    p.add_argument("-o", "--out", type=Path, required=True)
+    p.add_argument("cohort", type=Path, metavar="COHORT", help="a cohort.json or its folder")
+    p.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        help="label maps are written there, and cohort.json",
+    )
     p.add_argument(
         "--model",
         type=Path,

@@ -233,7 +233,10 @@ def add(verbs: Any) -> None:
         "--set train.steps=40000;  medsynth train configs/tabular/table.yaml --set "
         "data.table=patients.csv --out records",
     )
-    p.add_argument("config", type=Path, nargs="?", metavar="CONFIG")
+    p.add_argument(
+        "config", type=Path, nargs="?", metavar="CONFIG",
+        help="YAML of kind: image or tabular, e.g. configs/image/brats.yaml",
+    )  # fmt: skip
     p.add_argument(
         "--set",
         action="append",
