@@ -176,10 +176,10 @@ class Fitting:
         if material.bounded and _held_out(material):
             nats = -float(material.scores(network, "held out", device).mean())
             metrics["held_out_nats"] = nats
-            better = nats < self._best - BETTER * abs(nats)
+            better = self._warming() or nats < self._best - BETTER * abs(nats)
             if better:
-                self._best, self._since = nats, 0
-            elif not self._warming():
+                self._best, self._since = nats if not self._warming() else math.inf, 0
+            else:
                 self._since += 1
         if better:
             self._kept = copy.deepcopy(network.state_dict())

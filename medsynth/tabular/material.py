@@ -37,8 +37,11 @@ from medsynth.training.trainer import Trainer
 FEWEST = 50
 """Records that a model needs."""
 
-DRAWS = 4
-"""Random orders, or draws of latents, over which a likelihood is estimated."""
+DRAWS = (4, 64)
+"""Random orders, or draws of latents, over which a likelihood is estimated: at least, at most."""
+
+ESTIMATES = 2000
+"""Records times draws that a mean likelihood should rest on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,9 +183,10 @@ class RowMaterial(Material):
         cells = self._which(which)
         batch = Rows(cells, 0).batch(np.arange(len(cells.tokens)), device)
         total = np.zeros(len(cells.tokens))
+        draws = enough_draws(len(total))
         with torch.inference_mode():
             network.eval()
-            for draw in range(DRAWS):
+            for draw in range(draws):
                 noise = whole_noise(draw, len(total), device)
                 if isinstance(network, AutoregressiveNetwork):
                     nats = hidden_nats(network, batch.tokens, noise) * batch.tokens.shape[1]
@@ -191,7 +195,7 @@ class RowMaterial(Material):
                 else:
                     return self._verdicts(batch)
                 total -= nats.cpu().numpy()
-        return total / DRAWS
+        return total / draws
 
     def _verdicts(self, batch: Any) -> np.ndarray:
         game = self.game
@@ -294,7 +298,7 @@ class CodeMaterial(Material):
             if isinstance(network, SetNetwork):
                 draws = [
                     set_nats(network, batch, whole_noise(draw, matrix.shape[0], device))
-                    for draw in range(DRAWS)
+                    for draw in range(enough_draws(matrix.shape[0]))
                 ]
                 return -np.asarray(torch.stack(draws).mean(0).cpu(), float)
             players = self.game.players
@@ -350,6 +354,11 @@ def split(records: int, config: Tabular, key: Key) -> Split:
 def _warm(table: Table, learnt: np.ndarray, codec: Codec, key: Key) -> Cells:
     rows = table.take(np.sort(learnt))
     return codec.cells(Copula.fit(rows, codec).sample(20_000, key.fold("copula")))
+
+
+def enough_draws(records: int) -> int:
+    """Draws over which the likelihood of so many records is estimated."""
+    return int(np.clip(ESTIMATES // max(records, 1), *DRAWS))
 
 
 def whole_noise(draw: int, cases: int, device: torch.device) -> Noise:
