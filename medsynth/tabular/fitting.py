@@ -4,9 +4,11 @@
 """
 
 import copy
+import hashlib
 import math
 import secrets
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,9 @@ from medsynth.config.tabular import Tabular
 from medsynth.core.codes import Codes
 from medsynth.core.random import Key
 from medsynth.core.table import Schema, Table
-from medsynth.errors import ConfigError
+from medsynth.errors import ConfigError, TrainingError
 from medsynth.tabular import canaries, private
-from medsynth.tabular.kinds import habits_of, per_epoch, planned, resolved
+from medsynth.tabular.kinds import BOUNDED, habits_of, kind_of, per_epoch, planned, resolved
 from medsynth.tabular.material import CodeMaterial, Material, RowMaterial
 from medsynth.tabular.synthesizer import CodesSynthesizer, TableSynthesizer
 from medsynth.training.game import Metrics
@@ -59,7 +61,15 @@ class Fitting:
         secret: int | None = None,
     ) -> None:
         codes = isinstance(records, Codes)
-        self.config = config = resolved(config, _learnt(len(records), config), codes=codes)
+        kind = kind_of(config, codes=codes)
+        self.config = config = resolved(config, _learnt(len(records), config, kind), codes=codes)
+        self._digest = _digest(records)
+        pack = config.model.pack or 1
+        if (config.train.batch or 0) % (pack * world.size):
+            raise ConfigError(
+                f"train.batch as a multiple of {pack * world.size} ({pack} packed × {world.size} "
+                "ranks)", str(config.train.batch), "train.batch",
+            )  # fmt: skip
         if config.model.kind == "medgan" and world.size > 1:
             raise ConfigError(
                 "one rank for medgan", str(world.size), "model.kind",
@@ -68,7 +78,12 @@ class Fitting:
         ledger, spec, delta = Ledger(), None, None
         if config.privacy.epsilon is not None:
             secret = world.agree(secrets.randbits(126)) if secret is None else secret
-            delta = config.privacy.delta or 0.1 / len(records)
+            delta = 0.1 / len(records) if config.privacy.delta is None else config.privacy.delta
+            if not 0 < delta < 1 / len(records):
+                raise ConfigError(
+                    f"privacy.delta above 0 and below 1/{len(records)}, one over the records",
+                    f"{delta:g}", "privacy.delta", "Above it a whole record may be given away.",
+                )  # fmt: skip
             private.refuse_undeclared(records, declared, config)
         codec = None
         if delta is not None and isinstance(records, Table):
@@ -117,6 +132,7 @@ class Fitting:
         self.ended: str | None = None
         self._best, self._since = math.inf, 0
         self._kept = copy.deepcopy(self.trainer.averaged("generator").state_dict())
+        self._kept_at = 0
 
     @property
     def steps(self) -> int:
@@ -156,7 +172,8 @@ class Fitting:
         network = trainer.averaged("generator")
         device = trainer.world.device
         metrics: dict[str, Any] = {}
-        if material.planted is not None and epoch % how.every == 0:
+        measured = material.planted is not None and epoch % how.every == 0
+        if material.planted is not None and measured:
             found = canaries.exposures(
                 material.planted,
                 material.scores(network, "canaries", device),
@@ -169,9 +186,12 @@ class Fitting:
                 self.ended = (
                     f"records put in {least.copies} time(s) have an exposure of {least.mean:.1f} "
                     f"bits [{least.low:.1f}, {least.high:.1f}], above the bound {how.bound:g} "
-                    f"({canaries.CHANCE_BITS} by chance); the weights of the look before are kept"
+                    f"({canaries.CHANCE_BITS} by chance); the weights of step {self._kept_at} are "
+                    "kept, where it was below" + ("" if self._kept_at else ": untrained ones")
                 )
                 return metrics
+        if how.bound is not None and material.planted is not None and not measured:
+            return metrics  # weights whose exposure nobody knows are not kept
         better = True
         if material.bounded and _held_out(material):
             nats = -float(material.scores(network, "held out", device).mean())
@@ -182,8 +202,8 @@ class Fitting:
             else:
                 self._since += 1
         if better:
-            self._kept = copy.deepcopy(network.state_dict())
-        if self._since >= self.config.train.patience:
+            self._kept, self._kept_at = copy.deepcopy(network.state_dict()), trainer.step
+        if self._since >= (self.config.train.patience or 1):
             self.ended = f"held-out records were last predicted better {self._since} epochs ago"
         return metrics
 
@@ -214,18 +234,43 @@ class Fitting:
 
     def state_dict(self) -> dict[str, Any]:
         """What a run needs besides the trainer's state to go on bit for bit."""
-        return {"best": self._best, "since": self._since, "kept": self._kept, "ended": self.ended}
+        return {
+            "best": self._best, "since": self._since, "kept": self._kept,
+            "kept_at": self._kept_at, "ended": self.ended, "records": self._digest,
+            "asked": self._asked(),
+        }  # fmt: skip
+
+    def _asked(self) -> str:
+        """What must not change in a private run: the same noise would protect other gradients."""
+        if self.delta is None:
+            return ""
+        told = replace(self.config.train, save_every=1, preview_every=1, log_every=1)
+        return repr((self.config.model, told, self.config.privacy))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Go on where `state_dict` was taken.
+
+        Raises:
+            TrainingError: It was taken from other records, or from a private run that was asked
+                for otherwise.
+        """
+        for name, mine, what in (
+            ("records", self._digest, "the records that the run was started with"),
+            ("asked", self._asked(), "the configuration that a private run was started with"),
+        ):
+            if state[name] != mine:
+                raise TrainingError(what, "others", None, "Start another run.")
         self._best, self._since = state["best"], state["since"]
-        self._kept, self.ended = state["kept"], state["ended"]
+        self._kept, self._kept_at = state["kept"], state["kept_at"]
+        self.ended = state["ended"]
 
 
-def _learnt(records: int, config: Tabular) -> int:
+def _learnt(records: int, config: Tabular, kind: str) -> int:
     """Records that may be learnt from, at least."""
     planted = sum(config.canaries.copies) * config.canaries.each
-    few = max(int(config.data.held_out * records), 10) if config.data.held_out else 0
+    few = 0
+    if kind in BOUNDED and config.data.held_out:
+        few = max(int(config.data.held_out * records), 10)
     return max(records - few, 1) + planted
 
 
@@ -234,3 +279,16 @@ def _held_out(material: Material) -> bool:
         return len(material.held_out.tokens) > 0
     assert isinstance(material, CodeMaterial)
     return int(material.held_out.shape[0]) > 0
+
+
+def _digest(records: Table | Codes) -> str:
+    """Of the records, for `last.pt`, which is not published."""
+    found = hashlib.sha256()
+    if isinstance(records, Codes):
+        arrays = [records.matrix.indptr, records.matrix.indices, records.matrix.data]
+    else:
+        arrays = [records.values[c.name] for c in records.schema.modelled]
+        arrays += [records.absent(c.name) for c in records.schema.modelled]
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()

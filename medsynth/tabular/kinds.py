@@ -14,6 +14,10 @@ LEAST_STEPS = 4
 SMALL = 2000
 """Rows below which dropout is stronger, and a network starts from what a Gaussian copula makes."""
 
+SMALL_EPOCHS = 40
+PATIENCES = (4, 8)
+"""Epochs without better held-out records, for many rows and for few."""
+
 DROPS = (0.2, 0.05)
 """Dropout below and above `SMALL`."""
 
@@ -56,6 +60,24 @@ def habits_of(kind: str, *, codes: bool) -> Habits:
     return HABITS.get(f"{kind} codes" if codes else kind, HABITS[kind])
 
 
+def kind_of(config: Tabular, *, codes: bool) -> str:
+    """The kind that is meant; `auto` is decided.
+
+    Raises:
+        ConfigError: It is not one for such records.
+    """
+    kind = config.model.kind
+    if kind == "auto":
+        kind = "autoregressive"
+        if config.privacy.epsilon is not None:
+            kind = "emr-wgan" if codes else "wgan"
+    allowed = ON_CODES if codes else ON_ROWS
+    if kind not in allowed:
+        what = "codes" if codes else "tables of columns"
+        raise ConfigError(f"model.kind for {what} ({', '.join(allowed)})", repr(kind))
+    return kind
+
+
 def resolved(config: Tabular, records: int, *, codes: bool) -> Tabular:
     """The configuration with everything that was left open decided.
 
@@ -68,15 +90,8 @@ def resolved(config: Tabular, records: int, *, codes: bool) -> Tabular:
         ConfigError: The kind is not one for such records.
     """
     private, model = config.privacy.epsilon is not None, config.model
-    kind = model.kind
-    if kind == "auto":
-        kind = "autoregressive"
-        if private:
-            kind = "emr-wgan" if codes else "wgan"
-    allowed = ON_CODES if codes else ON_ROWS
-    if kind not in allowed:
-        what = "codes" if codes else "tables of columns"
-        raise ConfigError(f"model.kind for {what} ({', '.join(allowed)})", repr(kind))
+    kind = kind_of(config, codes=codes)
+    small = kind == "autoregressive" and not codes and records < SMALL
     habits, train = habits_of(kind, codes=codes), config.train
     pack = model.pack or (10 if kind == "wgan" and not private else 1)
     conditional = kind == "wgan" and not private if model.conditional is None else model.conditional
@@ -89,14 +104,15 @@ def resolved(config: Tabular, records: int, *, codes: bool) -> Tabular:
             "Lower it, or leave it out.",
         )  # fmt: skip
     drop = DROPS[records >= SMALL] if model.drop is None else model.drop
-    epochs = train.epochs or habits.epochs
+    epochs = train.epochs or (SMALL_EPOCHS if small else habits.epochs)
+    patience = train.patience or PATIENCES[small]
     steps = train.steps or min(epochs * per_epoch(records, batch), MOST_STEPS)
     return replace(
         config,
         model=replace(model, kind=kind, pack=pack, conditional=conditional, drop=drop,
                       latent=model.latent or habits.latent),
         train=replace(
-            train, epochs=epochs, steps=steps, batch=batch,
+            train, epochs=epochs, patience=patience, steps=steps, batch=batch,
             rate=train.rate or habits.rate, rate_critic=train.rate_critic or habits.rate_critic,
         ),
     )  # fmt: skip

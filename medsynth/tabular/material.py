@@ -5,13 +5,14 @@ What differs between the two stands here; how they are fitted is the same and st
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import sparse
-from torch import nn
+from torch import Tensor, nn
 
 from medsynth.config.tabular import Model, Tabular
 from medsynth.core.codes import Codes
@@ -39,6 +40,9 @@ FEWEST = 50
 
 DRAWS = (4, 64)
 """Random orders, or draws of latents, over which a likelihood is estimated: at least, at most."""
+
+RANKING_DRAWS = 16
+"""Random orders under which canaries are ranked among candidates."""
 
 ESTIMATES = 2000
 """Records times draws that a mean likelihood should rest on."""
@@ -165,8 +169,8 @@ class RowMaterial(Material):
 
     @property
     def warm_steps(self) -> int:
-        """Steps on a copula's rows before the real ones: half of the plan, when rows are few."""
-        return 0 if self.warm is None else planned(self.config, self.records) // 2
+        """Steps on a copula's rows before the real ones: a quarter of the plan, for few rows."""
+        return 0 if self.warm is None else planned(self.config, self.records) // 4
 
     def batches(self, trainer: Trainer) -> Iterator[Any]:
         """See `Material.batches`; with a copula's rows before the real ones."""
@@ -183,11 +187,9 @@ class RowMaterial(Material):
         cells = self._which(which)
         batch = Rows(cells, 0).batch(np.arange(len(cells.tokens)), device)
         total = np.zeros(len(cells.tokens))
-        draws = enough_draws(len(total))
-        with torch.inference_mode():
-            network.eval()
-            for draw in range(draws):
-                noise = whole_noise(draw, len(total), device)
+        with torch.inference_mode(), evaluating(network):
+            noises = measuring(which, len(total), device)
+            for noise in noises:
                 if isinstance(network, AutoregressiveNetwork):
                     nats = hidden_nats(network, batch.tokens, noise) * batch.tokens.shape[1]
                 elif isinstance(network, VariationalNetwork):
@@ -195,17 +197,15 @@ class RowMaterial(Material):
                 else:
                     return self._verdicts(batch)
                 total -= nats.cpu().numpy()
-        return total / draws
+        return total / len(noises)
 
     def _verdicts(self, batch: Any) -> np.ndarray:
         game = self.game
         assert isinstance(game, WassersteinGame)
-        game.players.eval()
         assert isinstance(game.generator, RowGenerator)
-        real = game.generator.real(batch).repeat_interleave(game.pack, 0)
-        found = game.verdict(real).cpu().numpy()
-        game.players.train()
-        return np.asarray(found, float)
+        with evaluating(game.players):
+            real = game.generator.real(batch).repeat_interleave(game.pack, 0)
+            return np.asarray(game.verdict(real).cpu(), float)
 
     def _which(self, which: str) -> Cells:
         if which == "held out":
@@ -229,7 +229,7 @@ def _row_game(model: Model, layout: Layout, codec: Codec) -> Game:
             raise ConfigError("model.target as a column of names", column.kind, model.target)
         target = codec.names.index(column.name)
     pack = model.pack or 1
-    judge = critic(network.width * pack, model.critic, normed=True, drop=0.0)
+    judge = critic(network.width * pack, model.critic)
     return WassersteinGame(
         network, judge, penalty=model.penalty, turns=model.turns, pack=pack, target=target,
         agreement=model.agreement,
@@ -275,7 +275,9 @@ class CodeMaterial(Material):
             learnt = sparse.vstack([learnt, planted.canaries[planted.again]], "csr")
         torch.manual_seed(key.fold("network").integer())
         game = _code_game(config, known, learnt.shape[0], binary=codes.binary)
-        return cls(config, game, planted, codes.names, known, codes.binary, learnt, held_out)
+        # with privacy not even that somebody has a code twice is told
+        binary = codes.binary or private
+        return cls(config, game, planted, codes.names, known, binary, learnt, held_out)
 
     @property
     def records(self) -> int:
@@ -293,25 +295,21 @@ class CodeMaterial(Material):
             assert self.planted is not None
             matrix = self.planted.canaries if which == "canaries" else self.planted.candidates
         batch = Subjects(matrix, 0).batch(np.arange(matrix.shape[0]), device)
-        with torch.inference_mode():
-            network.eval()
+        with torch.inference_mode(), evaluating(network), evaluating(self.game.players):
             if isinstance(network, SetNetwork):
                 draws = [
-                    set_nats(network, batch, whole_noise(draw, matrix.shape[0], device))
-                    for draw in range(enough_draws(matrix.shape[0]))
+                    set_nats(network, batch, noise)
+                    for noise in measuring(which, matrix.shape[0], device)
                 ]
                 return -np.asarray(torch.stack(draws).mean(0).cpu(), float)
-            players = self.game.players
-            players.eval()
             if isinstance(network, CodeGenerator):
                 assert isinstance(self.game, WassersteinGame)
                 found = self.game.verdict(network.real(batch))
             else:
-                judge = players["discriminator"]
+                judge = self.game.players["discriminator"]
                 assert isinstance(judge, Discriminator)
                 assert isinstance(network, MedGan)
                 found = judge.real(batch, network.binary)
-            players.train()
             return np.asarray(found.cpu(), float)
 
 
@@ -324,7 +322,7 @@ def _code_game(config: Tabular, known: CodeRates, subjects: int, *, binary: bool
         pretraining = int(model.pretraining * planned(config, subjects))
         return MedGanGame(network, Discriminator(network.count), pretraining)
     assert isinstance(network, CodeGenerator)
-    judge = critic(network.width, model.critic, normed=True, drop=0.0)
+    judge = critic(network.width, model.critic)
     return WassersteinGame(network, judge, penalty=model.penalty, turns=model.turns)
 
 
@@ -356,11 +354,33 @@ def _warm(table: Table, learnt: np.ndarray, codec: Codec, key: Key) -> Cells:
     return codec.cells(Copula.fit(rows, codec).sample(20_000, key.fold("copula")))
 
 
-def enough_draws(records: int) -> int:
-    """Draws over which the likelihood of so many records is estimated."""
-    return int(np.clip(ESTIMATES // max(records, 1), *DRAWS))
+class Same(Noise):
+    """The same numbers for all records: they are compared under one order of columns."""
+
+    def _cut(self, drawn: Tensor) -> Tensor:
+        return super()._cut(drawn[:1].expand_as(drawn))
 
 
-def whole_noise(draw: int, cases: int, device: torch.device) -> Noise:
-    """Noise for records that are measured, the same at every look."""
-    return Noise(draw, Share(0, cases, cases), device)
+def measuring(which: str, records: int, device: torch.device) -> list[Noise]:
+    """Noise under which records are measured, the same at every look.
+
+    Canaries and candidates are ranked, so that they share their orders; the likelihood of few
+    held-out records is estimated by more draws.
+    """
+    share = Share(0, records, records)
+    if which != "held out":
+        return [Same(draw, share, device) for draw in range(RANKING_DRAWS)]
+    draws = int(np.clip(ESTIMATES // max(records, 1), *DRAWS))
+    return [Noise(draw, share, device) for draw in range(draws)]
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """A network in evaluation mode, and afterwards as it was."""
+    modes = {part: part.training for part in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode

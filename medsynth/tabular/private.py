@@ -96,10 +96,11 @@ def _counted(column: Column, values: np.ndarray, deviation: float, key: Key) -> 
     edges = np.linspace(column.low, column.high, GRID + 1)
     zero = column.low <= 0 <= column.high
     others = values[values != 0] if zero else values
-    counts = np.histogram(np.clip(others, column.low, column.high), edges)[0].astype(float)
-    noise = key.numpy().normal(0, deviation, GRID + 1)
-    counts = np.maximum(counts + noise[:-1], 0)
-    nothing = max(float((values == 0).sum()) + noise[-1], 0) if zero else 0.0
+    rng = key.numpy()
+    inside = np.clip(others, column.low, column.high)
+    counts = np.maximum(noisy_counts(inside, edges, deviation, rng), 0)
+    nothing = float((values == 0).sum()) + rng.normal(0, deviation)
+    nothing = max(nothing, 0.0) if zero else 0.0
     total = counts.sum() + nothing
     points = np.zeros(1) if nothing > SPIKE * max(total, 1) else np.empty(0)
     if not counts.any():
@@ -108,6 +109,13 @@ def _counted(column: Column, values: np.ndarray, deviation: float, key: Key) -> 
     bins = int(np.clip(np.sqrt(max(total, 1)), 4, MOST_BINS))
     knots = np.interp(np.linspace(0, 1, bins * KNOTS + 1), steps, edges)
     return Tokens(column, points, knots, np.empty((0, 2)), np.empty((0, 2)))
+
+
+def noisy_counts(
+    values: np.ndarray, edges: np.ndarray, deviation: float, rng: np.random.Generator
+) -> np.ndarray:
+    """How many values lie between edges, with normal noise, `(edges - 1,)`."""
+    return np.histogram(values, edges)[0] + rng.normal(0, deviation, len(edges) - 1)
 
 
 def spec(config: Tabular, records: int, delta: float, spent: Ledger) -> Private:

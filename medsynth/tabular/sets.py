@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medsynth.core.random import Key
+from medsynth.errors import DataError
 from medsynth.tabular.models import CodeBatch, CodeModel, Residual, dropped, picked, rejected
 from medsynth.training.game import Metrics, Noise, Phase
 
@@ -135,6 +136,11 @@ class SetNetwork(CodeModel):
             log += next_one + np.log(np.maximum(left, 1e-30))
             known[:, place] = code
         log[: len(present)] = -np.inf
+        if not np.isfinite(log).any():
+            raise DataError(
+                f"at most {len(sizes) - 1} codes of one subject", str(len(present)), None,
+                "No subject has so many.",
+            )  # fmt: skip
         shares = np.exp(log - log.max())
         return shares / shares.sum()
 

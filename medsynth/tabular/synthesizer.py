@@ -21,10 +21,11 @@ from medsynth.core.table import Table, number_of
 from medsynth.errors import ConfigError, DataError, ModelError, UsageError
 from medsynth.tabular.autoregressive import AutoregressiveNetwork, hidden_nats
 from medsynth.tabular.codec import Cells, Codec
-from medsynth.tabular.material import code_network, row_network, whole_noise
+from medsynth.tabular.material import code_network, row_network
 from medsynth.tabular.models import CodeModel, RowModel
 from medsynth.tabular.sets import CodeRates
 from medsynth.tabular.vectors import Layout
+from medsynth.training.game import Noise, Share
 from medsynth.training.weights import load_model, mismatch, save_model
 
 FORMAT = "medsynth-records/1"
@@ -47,7 +48,7 @@ class TableSynthesizer:
         layout: Of the cells.
         network: In evaluation mode.
         model: How it was made.
-        canaries: Tokens of made-up rows that were hidden in the table, `(C, D)`; never released.
+        canaries: Tokens of made-up rows that were hidden in the table, `(C, D)`; never sampled.
         promise: What was spent of privacy; None for a model without a promise.
         fingerprint: First 16 digits of the SHA-256 of its file, or "unsaved".
     """
@@ -123,7 +124,9 @@ class TableSynthesizer:
         return Cells(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     def log_likelihood(self, table: Table, draws: int = 8) -> np.ndarray:
-        """An estimate of each row's log-likelihood, nats, `(N,)`: the mean over random orders.
+        """An estimate of the log-likelihood of each row's tokens, nats, `(N,)`.
+
+        It is the mean over random orders of columns.
 
         Args:
             table: Rows with the same columns.
@@ -138,7 +141,8 @@ class TableSynthesizer:
         total = np.zeros(len(tokens))
         with torch.inference_mode():
             for draw in range(draws):
-                noise = whole_noise(draw, len(tokens), torch.device("cpu"))
+                share = Share(0, len(tokens), len(tokens))
+                noise = Noise(draw, share, torch.device("cpu"))
                 total -= hidden_nats(self.network, tokens, noise).numpy()
         return total / draws * tokens.shape[1]
 
@@ -178,7 +182,7 @@ class CodesSynthesizer:
         network: In evaluation mode.
         model: How it was made.
         binary: Whether no code is counted twice.
-        canaries: Made-up subjects that were hidden among the others, CSR; never released.
+        canaries: Made-up subjects that were hidden among the others, CSR; never sampled.
         promise, fingerprint: See `TableSynthesizer`.
     """
 
@@ -243,7 +247,7 @@ class CodesSynthesizer:
         for start in range(0, rows, CHUNK):
             count, branch = min(CHUNK, rows - start), root.fold("rows", start)
             made = self.network.draw(count, branch, asked["1"], asked["0"])
-            for again in range(100):
+            for again in range(TRIES):
                 found = np.flatnonzero(_known_sets(made, self.canaries))
                 if not len(found):
                     break
@@ -252,6 +256,8 @@ class CodesSynthesizer:
                 )
                 kept = np.setdiff1d(np.arange(count), found)
                 made = sparse.vstack([made[kept], more], "csr")
+            else:
+                raise DataError("subjects that are no canaries", "canaries again and again")
             parts.append(made)
         return Codes(sparse.vstack(parts, "csr"), self.names)
 

@@ -222,14 +222,11 @@ def given_codes(
     return sparse.vstack(rejected(draw, fits, lambda m, at: m[at], rows, key), "csr")
 
 
-def critic(width: int, hidden: Sequence[int], normed: bool, drop: float) -> nn.Sequential:
-    """Linear layers, a layer norm each if wanted, leaky ReLU, dropout; one number at the end."""
+def critic(width: int, hidden: Sequence[int]) -> nn.Sequential:
+    """Linear layers with layer norm and leaky ReLU; one number at the end."""
     layers: list[nn.Module] = []
     for size in hidden:
-        layers.append(nn.Linear(width, size))
-        layers += [nn.LayerNorm(size)] if normed else []
-        layers.append(nn.LeakyReLU(0.2))
-        layers += [nn.Dropout(drop)] if drop else []
+        layers += [nn.Linear(width, size), nn.LayerNorm(size), nn.LeakyReLU(0.2)]
         width = size
     return nn.Sequential(*layers, nn.Linear(width, 1))
 
@@ -313,8 +310,8 @@ class WassersteinGame:
         """
         made = self.generator.fake(batch, noise)[0].detach()
         per_record = -self.verdict(self.generator.real(batch))
-        half = len(made) // 2
-        slope = self._slope(made[:half], made[half : 2 * half], noise)
+        pairs = len(made) // 2  # neighbours, whoever computes them
+        slope = self._slope(made[0 : 2 * pairs : 2], made[1 : 2 * pairs : 2], noise)
         public = self.verdict(made).mean() + self.penalty * slope
         gap: Metrics = {
             "penalty": slope.detach(),
@@ -336,13 +333,15 @@ class WassersteinGame:
 
     def verdict(self, records: Tensor) -> Tensor:
         """What the critic says of records as it sees them, `(B / pack,)`; high for real."""
-        packed = records.reshape(len(records) // self.pack, -1)
+        packed = records.reshape(len(records) // self.pack, self.pack * records.shape[1])
         return torch.as_tensor(self.players["critic"](packed)).float().squeeze(1)
 
     def _slope(self, one: Tensor, two: Tensor, noise: Noise) -> Tensor:
         """Mean squared distance of the critic's slope from 1 between two sets of records."""
-        u = noise.uniform(1)[: len(one) : self.pack]
-        one, two = (r.reshape(len(r) // self.pack, -1) for r in (one, two))
+        packs = len(one) // self.pack
+        u = noise.uniform(1)  # of each pack its first record's, whoever computes it
+        u = u[:: max(len(u) // max(packs, 1), 1)][:packs]
+        one, two = (r.reshape(packs, self.pack * r.shape[1]) for r in (one, two))
         between = (u * one + (1 - u) * two).requires_grad_()
         with torch.autocast(between.device.type, enabled=False):
             verdict = self.players["critic"](between.float())

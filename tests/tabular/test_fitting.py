@@ -1,5 +1,6 @@
 """Runs on records: bit for bit after a stop, one rank as two, canaries, promises."""
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,15 @@ from medsynth.config.tabular import with_options
 from medsynth.core.codes import Codes
 from medsynth.core.frames import from_frame
 from medsynth.core.random import Key
-from medsynth.core.table import Schema, Table
-from medsynth.errors import ConfigError, DataError
+from medsynth.core.table import Column, Schema, Table
+from medsynth.errors import ConfigError, DataError, TrainingError
 from medsynth.tabular import canaries, private
-from medsynth.tabular.codec import Codec
+from medsynth.tabular.codec import Codec, Tokens
 from medsynth.tabular.fitting import Fitting
+from medsynth.tabular.material import RowMaterial
+from medsynth.tabular.supply import Rows
+from medsynth.tabular.wasserstein import WassersteinGame
+from medsynth.training.game import Noise, Share
 from medsynth.training.privacy import Ledger
 from medsynth.training.world import World
 from tests.tabular.test_models import hospital, ward
@@ -41,7 +46,7 @@ def noise_rows(rows: int) -> Table:
 def records(kind: str) -> Table | Codes:
     if kind in ("emr-wgan", "medgan", "sets"):
         return Codes(hospital(600), tuple(f"c{i}" for i in range(24)))
-    return from_frame(ward(600))
+    return from_frame(ward(2400))  # more than a copula is asked to begin for
 
 
 def fitting(kind: str, **options: Any) -> Fitting:
@@ -50,16 +55,18 @@ def fitting(kind: str, **options: Any) -> Fitting:
     return Fitting(records(kind), with_options(0, told), ALONE)
 
 
+@pytest.mark.parametrize("half_life", [0.0, 0.5])
 @pytest.mark.parametrize("kind", ["autoregressive", "vae", "wgan", "sets", "emr-wgan", "medgan"])
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(kind: str) -> None:
-    whole = fitting(kind, copies=[1, 2], candidates=64)
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(kind: str, half_life: float) -> None:
+    told = {"copies": [1, 2], "candidates": 64, "every": 1, "batch": 120, "ema_epochs": half_life}
+    whole = fitting(kind, **told)
     readings = [dict(metrics) for metrics in whole.play()]
-    half = fitting(kind, copies=[1, 2], candidates=64)
+    half = fitting(kind, **told)
     for _ in half.play():
         if half.trainer.step == 17:
             break
     state, mine = half.trainer.state_dict(), half.state_dict()
-    again = fitting(kind, copies=[1, 2], candidates=64)
+    again = fitting(kind, **told)
     again.trainer.load_state_dict(state)
     again.load_state_dict(mine)
     rest = [dict(metrics) for metrics in again.play()]
@@ -87,6 +94,47 @@ def test_two_halves_of_a_batch_weigh_as_much_as_the_whole(kind: str) -> None:
         gap = (gradients[1][name] - value).abs().float()
         assert gap.mean() < 1e-5, name
         assert gap.max() < 1e-3, name  # where a gradient is nearly zero, Adam takes its sign
+
+
+def test_few_rows_begin_with_a_copula_and_go_on_across_its_end() -> None:
+    few = from_frame(ward(300))
+    told = {"width": 16, "steps": 90}
+    runs = [Fitting(few, with_options(0, told), ALONE) for _ in range(3)]
+    material = runs[0].material
+    assert isinstance(material, RowMaterial)
+    edge = material.warm_steps
+    assert 3 < edge < 80
+    seen = [batch.tokens for batch in islice(material.batches(runs[0].trainer), 2)]
+    known = {row.tobytes() for row in material.cells.tokens.astype(np.int64)}
+    assert not all(row.numpy().tobytes() in known for part in seen for row in part)
+    whole, half, again = runs
+    for _ in whole.play():
+        pass
+    for _ in half.play():
+        if half.trainer.step == edge - 2:
+            break
+    again.trainer.load_state_dict(half.trainer.state_dict())
+    again.load_state_dict(half.state_dict())
+    for _ in again.play():
+        pass
+    for name, value in whole.trainer.game.players.state_dict().items():
+        assert torch.equal(value, again.trainer.game.players.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("rows", [300, 1000])
+def test_what_no_copula_can_hold_is_learnt_from_few_rows(rows: int) -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 2, (2, rows))
+    frame = pd.DataFrame({"a": a, "b": b, "c": a ^ b}).astype(str)
+    made = tabular.fit(frame).sample(2000).astype(int)
+    assert ((made["a"] ^ made["b"]) == made["c"]).mean() > 0.95
+
+
+def test_a_run_goes_on_with_its_own_records_only() -> None:
+    run = fitting("vae")
+    other = Fitting(from_frame(ward(2300)), with_options(0, {"kind": "vae", "width": 32}), ALONE)
+    with pytest.raises(TrainingError, match="records that the run was started with"):
+        other.load_state_dict(run.state_dict())
 
 
 def test_kinds_are_chosen_and_refused() -> None:
@@ -145,6 +193,12 @@ def test_a_model_that_learns_by_heart_is_stopped(kind: str) -> None:
     assert "exposure" in run.ended
     assert run.trainer.step < 1500
     last = [r for r in readings if "exposure_1" in r]
+    network = run.trainer.averaged("generator")
+    network.load_state_dict(run.synthesizer().network.state_dict())
+    assert run.material.planted is not None
+    scores = (run.material.scores(network, w, ALONE.device) for w in ("canaries", "candidates"))
+    released = canaries.exposures(run.material.planted, *scores, Key(0))
+    assert released[0].mean < 4  # what is released is from before
     assert float(last[0]["exposure_1"]) < 4 < float(last[-1]["exposure_1"])
     assert float(last[-1]["exposure_8"]) >= float(last[-1]["exposure_1"]) - 1
     before = readings[-1]
@@ -203,6 +257,55 @@ def test_what_voids_a_promise_is_refused(options: dict[str, Any], words: str) ->
     told = {"epsilon": 3.0, "steps": 10, "batch": 100, "width": 32, **options}
     with pytest.raises(ConfigError, match=words):
         tabular.fit(private_ward(), schema=from_frame(private_ward()).schema, **told)
+
+
+def test_the_noise_of_histograms_is_that_of_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+    plain = private._counted
+
+    def listening(column: Column, values: np.ndarray, deviation: float, key: Key) -> Tokens:
+        told.append(deviation)
+        return plain(column, values, deviation, key)
+
+    monkeypatch.setattr(private, "_counted", listening)
+    frame = private_ward()
+    frame = frame.assign(other=frame["dose"] * 2, third=frame["dose"] * 3)
+    private.codec(from_frame(frame), 30.0, Key(1))
+    assert told == [pytest.approx(30 * 3**0.5)] * 3
+    counts = private.noisy_counts(np.zeros(0), np.linspace(0, 1, 20_001), 7.0, Key(2).numpy())
+    assert counts.std() == pytest.approx(7, rel=0.03)
+
+
+def test_a_private_batch_may_be_empty_and_halves_add_up() -> None:
+    run = fitting("wgan", epsilon=5.0, public=True, conditional=False, pack=1)
+    game, rows = run.material.game, run.material
+    assert isinstance(game, WassersteinGame)
+    assert isinstance(rows, RowMaterial)
+    supply = Rows(rows.cells, 0)
+    publics = []
+    for share in (Share(0, 8, 8), Share(0, 4, 8), Share(4, 4, 8)):
+        batch = supply.batch(np.arange(0), ALONE.device)
+        losses, public, _ = game.private_loss("critic", batch, Noise(3, share, ALONE.device))
+        assert losses.shape == (0,)
+        publics.append(float(public.detach()))
+    assert publics[0] == pytest.approx((publics[1] + publics[2]) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("delta", [0.5, 0.0, 7.0])
+def test_a_delta_that_gives_records_away_is_refused(delta: float) -> None:
+    with pytest.raises(ConfigError, match="delta"):
+        fitting("wgan", epsilon=5.0, public=True, delta=delta)
+
+
+def test_that_a_code_is_counted_twice_is_not_told_privately() -> None:
+    data = hospital(300).copy()
+    data.data[0] = 2
+    models = [
+        tabular.fit(Codes(m, tuple(f"c{i}" for i in range(24))), epsilon=3.0, public=True,
+                    steps=2, batch=50, width=8).model
+        for m in (data, hospital(300))
+    ]  # fmt: skip
+    assert [m.binary for m in models] == [True, True]  # type: ignore[union-attr]
 
 
 def test_inferred_levels_are_no_public_ones() -> None:
