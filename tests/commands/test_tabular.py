@@ -171,7 +171,13 @@ def test_privacy_by_the_command_line(
 ) -> None:
     config, out = tmp_path / "private.yaml", str(tmp_path / "rows.csv")
     config.write_text(f"kind: tabular\ndata: {{table: {run.parent / 'patients.csv'}, "
-                      f"schema: {run / 'schema.yaml'}}}\n")  # fmt: skip
+                      f"schema: {tmp_path / 'schema.yaml'}}}\n")  # fmt: skip
+    text = (run / "schema.yaml").read_text()
+    (tmp_path / "schema.yaml").write_text(text)
+    assert main(["train", str(config), "--out", str(tmp_path / "p"), "--epsilon", "3"]) == 2
+    assert "delete `inferred`" in capsys.readouterr().err
+    # Nobody's rows: whoever made them up may say that their levels and ranges are public.
+    (tmp_path / "schema.yaml").write_text(text.replace("  inferred: true\n", ""))
     told = ["--set", "model.width=16", "--set", "train.steps=10", "--set", "train.batch=50"]
     assert main(["train", str(config), "--out", str(tmp_path / "p"), "--epsilon", "3", *told]) == 0
     words = capsys.readouterr().err
