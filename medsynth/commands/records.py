@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 JOINT_ROWS = 20_000
 """Rows that the model makes to know how its levels go together, when no real table is named."""
 
+OPTIONS = ("where", "target", "real", "epsilon", "k", "quasi")
+"""Options that only records have, beside how many rows."""
+
 
 @dataclass(frozen=True)
 class GenerateRecords:
@@ -174,11 +177,11 @@ def add(p: Any) -> None:
     group = p.add_argument_group("records")
     group.add_argument("--rows", type=int, help="how many records")
     group.add_argument(
-        "--where", action="append", default=[], metavar="COLUMN=VALUE",
+        "--where", action="append", metavar="COLUMN=VALUE",
         help="what all records have; of codes 1 or 0, e.g. 250=1",
     )  # fmt: skip
     group.add_argument(
-        "--target", action="append", default=[], metavar="COLUMN=LEVEL:SHARE,…",
+        "--target", action="append", metavar="COLUMN=LEVEL:SHARE,…",
         help="equalise: shares that the records shall have; several columns at once",
     )  # fmt: skip
     group.add_argument(
@@ -189,16 +192,16 @@ def add(p: Any) -> None:
     )
     group.add_argument("--k", type=int, help="least rows in a cell of the quasi-identifiers")
     group.add_argument(
-        "--quasi", action="append", default=[], metavar="COLUMN,…",
+        "--quasi", action="append", metavar="COLUMN,…",
         help="quasi-identifiers, e.g. sex,site; bands of a number as age=18,40,65",
     )  # fmt: skip
 
 
 def make(a: Any) -> GenerateRecords:
     """The verb from parsed arguments."""
-    parts = ([text] if "=" in text else text.split(",") for text in a.quasi)
+    parts = ([text] if "=" in text else text.split(",") for text in a.quasi or ())
     quasi = tuple(part for some in parts for part in some)
     return GenerateRecords(
-        a.model, a.out, a.rows, a.seed, tuple(a.where), tuple(a.target), a.real, a.epsilon, a.k,
-        quasi, a.json,
+        a.model, a.out, a.rows, a.seed, tuple(a.where or ()), tuple(a.target or ()), a.real,
+        a.epsilon, a.k, quasi, a.json,
     )  # fmt: skip

@@ -193,6 +193,24 @@ def test_privacy_by_the_command_line(
     assert "cannot be added afterwards" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [
+    ["--epsilon", "3"], ["--where", "sex=F"], ["--target", "sex=F:1"], ["--real", "x.csv"],
+    ["--k", "5"], ["--quasi", "sex"]])  # fmt: skip
+def test_options_of_records_without_rows(
+    option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "run", "brain.nii.gz", "-o", "x", *option]) == 2
+    assert f"--rows beside options of records, found {option[0]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [
+    ["--per-case", "1"], ["--shard", "0/1"], ["--writers", "2"], ["--window", "64"],
+    ["--precision", "auto"]])  # fmt: skip
+def test_options_of_scans_with_rows(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "run", "--rows", "5", "-o", "x.csv", *option]) == 2
+    assert f"found {option[0]}. It is for scans" in capsys.readouterr().err
+
+
 def test_mistakes_are_answered_in_words(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
