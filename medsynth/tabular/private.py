@@ -145,7 +145,7 @@ def spec(config: Tabular, records: int, delta: float, spent: Ledger) -> Private:
     assert asked.epsilon is not None
     rate = train.batch / records
     sigma = noise_for(asked.epsilon, delta, rate, train.steps, spent)
-    return Private(asked.clip, sigma, rate, delta)
+    return Private(asked.clip_norm, sigma, rate, delta)
 
 
 def refuse_mixing(material: Material) -> None:
