@@ -118,7 +118,24 @@ def test_equalisation_and_k_together(run: Path, tmp_path: Path) -> None:
     told = json.loads((tmp_path / "rows.csv.json").read_text())
     assert told["equalised"]["behind"] == "real rows"
     assert told["equalised"]["effective_rows"] < 400
+    assert told["equalised"]["rows"] == len(rows)  # after small cells were filled or left out
+    women = next(s for s in told["equalised"]["shares"] if s["level"] == "F")
+    assert women["reached"] == pytest.approx((rows["sex"] == "F").mean())
     assert told["anonymous"]["smallest_after"] >= 5
+
+
+def test_equalisation_without_real_rows_speaks_of_none(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "rows.csv"
+    site = "site=breast:0.05,lung:0.05,prostate:0.9"
+    assert main(["generate", str(run), "--rows", "300", "--target", site, "--target",
+                 "sex=F:0.1,M:0.9", "-o", str(out)]) == 0  # fmt: skip
+    told = json.loads((tmp_path / "rows.csv.json").read_text())["equalised"]
+    assert told["behind"] == "rows of the model's own"
+    assert told["rows_behind"] == 20_000
+    assert "real" not in json.dumps(told)
+    assert " real" not in capsys.readouterr().err
 
 
 def test_rules_hold_in_what_is_made(tmp_path: Path) -> None:
@@ -191,6 +208,9 @@ def test_privacy_by_the_command_line(
     assert "ε = 0.5" in capsys.readouterr().err
     assert main(["generate", str(run), "--rows", "20", "-o", out, "--epsilon", "3"]) == 1
     assert "cannot be added afterwards" in capsys.readouterr().err
+    real = ["--target", "sex=F:0.5,M:0.5", "--real", str(run.parent / "patients.csv")]
+    assert main([*model, *real]) == 2
+    assert "does not cover exact counts" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", [
@@ -233,6 +253,7 @@ def test_mistakes_are_answered_in_words(
         ([*generate, "--target", "sex=F:0.5"], 2, "sex"),
         ([*generate, "--target", "site=spleen:1"], 2, "spleen"),
         ([*generate, "--k", "5"], 2, "--quasi"),
+        ([*generate, "--real", str(table)], 2, "--target beside --real"),
         ([*generate, "--k", "5", "--quasi", "patient_id"], 2, "identifier"),
         (["generate", str(run), "--rows", "0", "-o", out], 2, "at least 1"),
         (["generate", str(run), "-o", out], 2, "--rows"),
