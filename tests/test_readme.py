@@ -1,4 +1,4 @@
-"""What the README and docs/records.md say is so: commands parse, the tree is so, CI runs the tests."""
+"""What README and docs/records.md say is so: commands parse, the tree exists, CI runs tests."""
 
 import itertools
 import re

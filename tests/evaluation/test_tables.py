@@ -128,7 +128,7 @@ def test_replayed_rows_are_caught(real: Table) -> None:
 
 
 def test_coverage_neither_gains_by_more_rows_nor_by_their_order() -> None:
-    """100 of many rows have about 1 − 1/e of 100 levels; all rows, or the first of sorted ones, not."""
+    """100 of many rows have about 1 − 1/e of 100 levels; all, or the first of sorted ones, not."""
     real = from_frame(pd.DataFrame({"a": [f"n{i:02d}" for i in range(100)] * 3}))
     rare = from_frame(pd.DataFrame({"a": [f"n{i:02d}" for i in range(100)] * 30}), real.schema)
     codec = Codec.fit(real)
