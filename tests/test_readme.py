@@ -1,4 +1,4 @@
-"""What the README says is so: commands parse, the tree exists, CI runs the test command."""
+"""What README and docs/records.md say is so: commands parse, the tree exists, CI runs tests."""
 
 import itertools
 import re
@@ -13,7 +13,8 @@ from medsynth.cli import parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+RECORDS = (ROOT / "docs/records.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", README + RECORDS, re.DOTALL)
 COMMANDS = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines()
             if line.startswith("medsynth ")]  # fmt: skip
 
@@ -24,6 +25,10 @@ def test_commands_parse(command: str) -> None:
     assert arguments.make(arguments)
     config = next((word for word in shlex.split(command) if word.startswith("configs/")), None)
     assert config is None or (ROOT / config).exists()
+
+
+def test_the_commands_of_records_are_among_them() -> None:
+    assert "medsynth generate private --rows 4000 --epsilon 3 -o rows.csv" in COMMANDS
 
 
 def test_git_ignores_what_the_readme_makes(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def judged(real: Table, rows: Table, held_out: Table, target: str, trained: Tabl
     """
     key = Key(0, ("bench",))
     codec = Codec.fit(real)
-    levels, combinations = judge.coverage(codec, real, rows)
+    levels, combinations = judge.coverage(codec, real, rows, key.fold("coverage"))
     useful = judge.predicted([trained], held_out, target)
     figures = {
         "marginals": float(np.mean(list(judge.marginals(real, rows).values()))),

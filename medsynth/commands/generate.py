@@ -1,6 +1,6 @@
 """`medsynth generate`: label maps to scans, many at a time; or a model of records to rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,10 @@ from medsynth.errors import UsageError
 if TYPE_CHECKING:
     from medsynth.core.cohort import Cohort
     from medsynth.imaging.synthesizer import Synthesizer
+
+
+OF_SCANS = ("per_case", "shard", "writers", "window", "precision")
+"""Options that only scans have."""
 
 
 @dataclass(frozen=True)
@@ -169,16 +173,15 @@ def add(verbs: Any) -> None:
     p.add_argument(
         "-o", "--out", type=Path, required=True, help="folder of the scans, or file of the rows"
     )
-    p.add_argument("--per-case", type=int, default=1, help="scans per label map")
+    p.add_argument("--per-case", type=int, help="scans per label map (default 1)")
     p.add_argument("--seed", type=int, default=0, help="of styles and noise (default 0)")
-    p.add_argument("--shard", default="0/1", metavar="I/N", help="share of one of N processes")
-    p.add_argument("--writers", type=int, default=2, help="threads that write")
+    p.add_argument("--shard", metavar="I/N", help="share of one of N processes")
+    p.add_argument("--writers", type=int, help="threads that write (default 2)")
     p.add_argument("--window", type=int, help="largest edge computed at once, voxels")
     p.add_argument(
         "--precision",
-        default="auto",
         choices=("auto", "bf16", "fp16", "fp32"),
-        help="of the network",
+        help="of the network (default auto)",
     )
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
     records.add(p)
@@ -186,13 +189,24 @@ def add(verbs: Any) -> None:
 
 
 def _make(a: Any) -> "Generate | records.GenerateRecords":
+    scans = {name: getattr(a, name) for name in OF_SCANS if getattr(a, name) is not None}
+    rows = [name for name in records.OPTIONS if getattr(a, name) is not None]
     if a.rows is not None:
         if a.source is not None:
             raise UsageError("--rows, or label maps", "both")
+        if scans:
+            raise UsageError(
+                "options of records beside --rows", _options(scans), None, "It is for scans."
+            )
         return records.make(a)
+    if rows:
+        raise UsageError(
+            "--rows beside options of records", _options(rows), None, "Say how many with --rows."
+        )
     if a.source is None:
         raise UsageError("label maps, or --rows for a model of records", "neither")
-    return Generate(
-        a.model, a.source, a.out, a.per_case, a.seed, a.shard, a.writers, a.window, a.precision,
-        a.json,
-    )  # fmt: skip
+    return Generate(a.model, a.source, a.out, seed=a.seed, json=a.json, **scans)
+
+
+def _options(names: Iterable[str]) -> str:
+    return ", ".join("--" + name.replace("_", "-") for name in names)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 JOINT_ROWS = 20_000
 """Rows that the model makes to know how its levels go together, when no real table is named."""
 
+OPTIONS = ("where", "target", "real", "epsilon", "k", "quasi")
+"""Options that only records have, beside how many rows."""
+
 
 @dataclass(frozen=True)
 class GenerateRecords:
@@ -28,7 +31,9 @@ class GenerateRecords:
         seed: The same seed gives the same records.
         where: `column=value` that all of them have.
         targets: `column=level:share,…` for equalisation, several columns at once.
-        real: The real table, to tell how many people stand behind the targets.
+        real: The real table, whose joint shares are raked to the targets, rather than those of
+            rows that the model makes; it also tells how many people stand behind them. Not for a
+            model with a promise, which does not cover it.
         epsilon: Refuse unless the model was trained within it.
         k: Least number of rows in a cell of the quasi-identifiers.
         quasi: Quasi-identifiers, `sex`, `age` or `age=18,40,65`.
@@ -55,8 +60,16 @@ class GenerateRecords:
 
         if (self.k is None) != (not self.quasi):
             raise UsageError("both --k and --quasi, or none", "one")
+        if self.real is not None and not self.targets:
+            raise UsageError("--target beside --real", "none")
         self._refuse_foreign()
         model = tabular.load(self.model)
+        if self.real is not None and model.promise is not None:
+            raise UsageError(
+                "no --real with a model trained with differential privacy", str(self.real), None,
+                "Its promise does not cover exact counts of real people: leave --real out, and "
+                "the joint shares of the model's own rows are raked.",
+            )  # fmt: skip
         self._refuse_unpromised(model)
         where = _conditions(self.where)
         told: dict[str, Any] = {
@@ -87,29 +100,28 @@ class GenerateRecords:
         from medsynth.core.random import Key
         from medsynth.io import tables
         from medsynth.tabular.anonymity import anonymous, parse_quasi
-        from medsynth.tabular.equalise import equalised, parse_targets
+        from medsynth.tabular.equalise import OWN, REAL, afterwards, equalised, parse_targets
 
         key = Key(self.seed, ("table",))
 
         def draw(rows: int, root: Key, more: Mapping[str, str]) -> "Table":
             return model.sample(rows, root, {**where, **more})
 
-        if self.targets:
-            targets = parse_targets(self.targets, model.codec.schema)
+        targets, report = parse_targets(self.targets, model.codec.schema), None
+        if targets:
             if self.real is not None:
                 joint = tables.read(self.real, model.codec.schema)
                 for name, value in where.items():
                     joint = joint.take(joint.where(name, value).nonzero()[0])
             else:
                 joint = draw(JOINT_ROWS, key.fold("joint"), {})
-            table, report = equalised(draw, joint, targets, self.rows, key)
-            behind = "real rows" if self.real is not None else "rows of the model's own"
-            told["equalised"] = report.to_json() | {"behind": behind}
+            behind = OWN if self.real is None else REAL
+            table, report = equalised(draw, joint, targets, self.rows, key, behind)
             for words in report.warnings:
                 console.say(f"warning: {words}")
             console.say(
                 f"equalised: effective sample size {report.effective_rows:.0f} of "
-                f"{report.real_rows:,} {behind}"
+                f"{report.rows_behind:,} {behind}" + ("" if self.real else ", which are nobody")
             )
         else:
             table = model.sample(self.rows, key, where)
@@ -121,6 +133,10 @@ class GenerateRecords:
                 f"k = {self.k}: {small.small_before} small cells, {small.added} rows added, "
                 f"{small.dropped} dropped, joint drift {small.joint_drift:.3f}"
             )
+            if report is not None:
+                report = afterwards(report, table, targets)
+        if report is not None:
+            told["equalised"] = report.to_json()
         return table
 
     def _refuse_foreign(self) -> None:
@@ -174,31 +190,33 @@ def add(p: Any) -> None:
     group = p.add_argument_group("records")
     group.add_argument("--rows", type=int, help="how many records")
     group.add_argument(
-        "--where", action="append", default=[], metavar="COLUMN=VALUE",
+        "--where", action="append", metavar="COLUMN=VALUE",
         help="what all records have; of codes 1 or 0, e.g. 250=1",
     )  # fmt: skip
     group.add_argument(
-        "--target", action="append", default=[], metavar="COLUMN=LEVEL:SHARE,…",
+        "--target", action="append", metavar="COLUMN=LEVEL:SHARE,…",
         help="equalise: shares that the records shall have; several columns at once",
     )  # fmt: skip
     group.add_argument(
-        "--real", type=Path, metavar="TABLE", help="to tell how many people stand behind targets"
-    )
+        "--real", type=Path, metavar="TABLE",
+        help="rake the joint shares of this table to the targets, not those of the model's own "
+        "rows, and tell how many people stand behind them",
+    )  # fmt: skip
     group.add_argument(
         "--epsilon", type=float, help="refuse unless the model was trained within it"
     )
     group.add_argument("--k", type=int, help="least rows in a cell of the quasi-identifiers")
     group.add_argument(
-        "--quasi", action="append", default=[], metavar="COLUMN,…",
+        "--quasi", action="append", metavar="COLUMN,…",
         help="quasi-identifiers, e.g. sex,site; bands of a number as age=18,40,65",
     )  # fmt: skip
 
 
 def make(a: Any) -> GenerateRecords:
     """The verb from parsed arguments."""
-    parts = ([text] if "=" in text else text.split(",") for text in a.quasi)
+    parts = ([text] if "=" in text else text.split(",") for text in a.quasi or ())
     quasi = tuple(part for some in parts for part in some)
     return GenerateRecords(
-        a.model, a.out, a.rows, a.seed, tuple(a.where), tuple(a.target), a.real, a.epsilon, a.k,
-        quasi, a.json,
+        a.model, a.out, a.rows, a.seed, tuple(a.where or ()), tuple(a.target or ()), a.real,
+        a.epsilon, a.k, quasi, a.json,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -145,14 +146,14 @@ class Privacy:
     Args:
         epsilon: To spend in all; the noise is found.
         delta: Null takes one over ten times the number of records.
-        clip: Largest norm of a record's gradient.
+        clip_norm: Largest norm of a record's gradient.
         preprocessing: Noise multiplier of the histograms that intervals are made of.
         public: Declare that levels and ranges are public although no schema says so.
     """
 
     epsilon: float | None = None
     delta: float | None = None
-    clip: float = 1.0
+    clip_norm: float = 1.0
     preprocessing: float = 20.0
     public: bool = False
 
@@ -168,6 +169,12 @@ class Tabular:
     train: Train = field(default_factory=Train)
     canaries: Canaries = field(default_factory=Canaries)
     privacy: Privacy = field(default_factory=Privacy)
+
+
+SECTIONS = {
+    "data": Data, "model": Model, "train": Train, "canaries": Canaries, "privacy": Privacy,
+}  # fmt: skip
+"""By their names in the configuration; no two have a field of the same name."""
 
 
 def parse_tabular(text: str, where: str, settings: Sequence[str] = ()) -> Tabular:
@@ -192,10 +199,10 @@ def with_options(seed: int, options: dict[str, Any]) -> Tabular:
     Raises:
         ConfigError: No section has such a field, or the value does not fit.
     """
-    sections = {"data": Data, "model": Model, "train": Train, "canaries": Canaries,
-                "privacy": Privacy}  # fmt: skip
     tree: dict[str, Any] = {"seed": seed, "kind": "tabular", "data": {"table": "records at hand"}}
-    known = {f.name: name for name, of in sections.items() for f in dataclasses.fields(of)}
+    pairs = [(f.name, name) for name, of in SECTIONS.items() for f in dataclasses.fields(of)]
+    known = dict(pairs)
+    assert len(known) == len(pairs), "a field of two sections would be ambiguous"
     for key, value in options.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, 1, 0.5)
@@ -233,25 +240,48 @@ def check(config: Tabular, where: str) -> None:
             "canaries.each": config.canaries.each, "canaries.every": config.canaries.every,
             "canaries.copies": min(config.canaries.copies, default=1),
             "canaries.candidates": config.canaries.candidates,
+            "data.digits": 1 if config.data.digits is None else config.data.digits,
+            "model.critic": min(model.critic, default=1),
         },
         where,
     )  # fmt: skip
+    _check_numbers(config, where)
     if (config.data.subject is None) != (config.data.code is None):
         raise ConfigError("both data.subject and data.code, or none", "one", where)
-    if not 0 <= config.data.held_out < 1 or not 0 <= config.data.rare < 1:
-        raise ConfigError("data.held_out and data.rare from 0 to below 1", "others", where)
+    if model.kind == "medgan" and len(model.critic) != 2:
+        raise ConfigError("two layers in model.critic", str(len(model.critic)), where)
     if private.epsilon is not None:
         _check_private(config, where)
+
+
+def _check_numbers(config: Tabular, where: str) -> None:
+    """Refuse numbers out of range, naming the key; null says nothing."""
+    data, model, train, private = config.data, config.model, config.train, config.privacy
+    shares = {
+        "data.held_out": data.held_out, "data.rare": data.rare, "model.drop": model.drop,
+        "model.pretraining": model.pretraining,
+    }  # fmt: skip
+    positive = {
+        "train.clip": train.clip, "train.rate": train.rate, "train.rate_critic": train.rate_critic,
+        "canaries.bound": config.canaries.bound, "privacy.epsilon": private.epsilon,
+        "privacy.clip_norm": private.clip_norm, "privacy.preprocessing": private.preprocessing,
+    }  # fmt: skip
+    for key, share in shares.items():
+        if share is not None and not 0 <= share < 1:
+            raise ConfigError(f"{key} from 0 to below 1", f"{share:g}", where)
+    for key, number in positive.items():
+        if number is not None and not (number > 0 and math.isfinite(number)):
+            raise ConfigError(f"{key} above 0", f"{number:g}", where)
+    if not (train.ema_epochs >= 0 and math.isfinite(train.ema_epochs)):
+        raise ConfigError("train.ema_epochs of at least 0", f"{train.ema_epochs:g}", where)
+    if private.delta is not None and not 0 < private.delta < 1:
+        raise ConfigError("privacy.delta above 0 and below 1", f"{private.delta:g}", where)
 
 
 def _check_private(config: Tabular, where: str) -> None:
     """Refuse what would void the guarantee, and say why."""
     model, private = config.model, config.privacy
     assert private.epsilon is not None
-    if private.epsilon <= 0 or private.clip <= 0 or private.preprocessing <= 0:
-        raise ConfigError(
-            "privacy.epsilon, privacy.clip and privacy.preprocessing above 0", "less", where
-        )
     if model.kind not in ("auto", *PRIVATE):
         raise ConfigError(
             f"model.kind among {', '.join(PRIVATE)} with privacy.epsilon", repr(model.kind), where,

@@ -4,6 +4,7 @@ Texts keep their missing marks, numbers their digits, levels their order, types 
 """
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,11 +42,13 @@ def from_frame(frame: "pd.DataFrame", schema: Schema | None = None) -> Table:
 
     Args:
         frame: Any dtypes; texts are looked at, to find numbers and dates in them.
-        schema: Declared columns; others are inferred.
+        schema: Declared columns; others are inferred, and say so, as do columns whose range was
+            left open.
 
     Raises:
         DataError: Doubled headings, mixed or infinite values, more than 2,000 names in a column,
-            no rows, or values that a declared column does not allow.
+            no rows, or values that a declared column does not allow: other levels, numbers
+            outside a declared range.
     """
     headings = [str(name) for name in frame.columns]
     twice = sorted({name for name in headings if headings.count(name) > 1})
@@ -121,7 +124,8 @@ def _column(
     here = absent == 0
     if declared is None:
         levels = _levels(series, texts, here, dtype)
-        column = _inferred(name, numbers, texts, here, marks, dtype, levels)
+        seen = _inferred(name, numbers, texts, here, marks, dtype, levels)
+        column = replace(seen, inferred=True)
     else:
         column = declared
     if column.kind == "identifier":
@@ -137,7 +141,35 @@ def _column(
         return column, codes, absent
     if numbers is None:
         raise DataError(f"{column.kind} values", "text", name, "Correct it or its kind.")
-    return column, np.where(here, numbers, 0.0), absent
+    return _ranged(column, numbers[here]), np.where(here, numbers, 0.0), absent
+
+
+def _ranged(column: Column, known: np.ndarray) -> Column:
+    """A column of numbers with a range: as declared, from its values where that is left open.
+
+    A range that was inferred is no declaration: other rows may lie outside.
+
+    Raises:
+        DataError: Values outside the declared range.
+    """
+    low, high = column.low, column.high
+    if not column.inferred:
+        shown = known
+        if column.decimals is not None and column.kind != "date":
+            shown = np.round(known, column.decimals)  # as they are written
+        least, most = (-np.inf if low is None else low), (np.inf if high is None else high)
+        if outside := int(((shown < least) | (shown > most)).sum()):
+            as_told = column if column.kind == "date" else replace(column, decimals=None)
+            ends = ("…" if end is None else _digits(end, as_told) for end in (low, high))
+            raise DataError(
+                f"values from {' to '.join(ends)}, as declared", f"{outside:,} outside",
+                column.name, "Correct the range or the values.",
+            )  # fmt: skip
+    if low is not None and high is not None:
+        return column
+    found = _range(known) if len(known) else (low or high or 0.0,) * 2
+    low, high = (found[0] if low is None else low), (found[1] if high is None else high)
+    return replace(column, low=low, high=max(low, high), inferred=True)
 
 
 def _text(value: Any) -> str:

@@ -30,31 +30,44 @@ class Column:
             new ones are made.
         levels: Names in order, for `NAMED` kinds.
         marks: Texts that stand for missing values, for example `""` or `"?"`.
-        low, high: Range, for `NUMBERS` kinds; days since 1970 for dates.
+        low, high: Range, for `NUMBERS` kinds; days since 1970 for dates. None where nobody declared
+            it: reading rows finds it.
         decimals: Digits after the point; None for full precision. A date has 1 with the time of
             day, else 0.
         fixed: Whether all are written with that many digits (`1.50`), or trimmed (`1.5`).
         dtype: pandas' type that the column had, `str` for files without types.
+        inferred: Whether levels or a range were read off rows rather than declared. They hold for
+            those rows alone, and are not public.
     """
 
     name: str
     kind: str
     levels: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
-    low: float = 0.0
-    high: float = 0.0
+    low: float | None = None
+    high: float | None = None
     decimals: int | None = 0
     fixed: bool = True
     dtype: str = "str"
+    inferred: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigError(f"a kind of column ({', '.join(KINDS)})", repr(self.kind), self.name)
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ConfigError("low up to high", f"{self.low:g} and {self.high:g}", self.name)
 
     @property
     def named(self) -> bool:
         """Whether values are names rather than numbers."""
         return self.kind in NAMED
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """`low` and `high` of a column of numbers that rows were read for: both are known."""
+        assert self.low is not None
+        assert self.high is not None
+        return self.low, self.high
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -136,7 +149,7 @@ class Schema:
             ]
             for column in plain:
                 if column.get("kind") == "count":
-                    column |= {"kind": "integer", "low": max(column.get("low", 0.0), 0.0)}
+                    column |= {"kind": "integer", "low": max(column.get("low") or 0.0, 0.0)}
             columns = tuple(Column(**column) for column in plain)
             rules = tuple(
                 Rule(

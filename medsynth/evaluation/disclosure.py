@@ -11,7 +11,7 @@ Source:
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from scipy import sparse
@@ -172,6 +172,56 @@ def attribute(
     yield Record(NAME, metric, told, *control, floor=low, n=len(others))
     gain = bootstrap(beyond, members, others, key=key.fold(metric, "gain"))
     yield Record(NAME, f"{metric}_gain", where, *gain, floor=0.0, ceiling=high - control.value, n=n)
+
+
+class People(Protocol):
+    """Records of people: a table, or codes of subjects."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def take(self, rows: np.ndarray, /) -> Self:
+        """Some of them, in that order."""
+
+
+P = TypeVar("P", bound=People)
+
+
+def chosen(real: P, held_out: P | None, rng: np.random.Generator) -> tuple[np.ndarray, P | None]:
+    """Who is attacked.
+
+    Args:
+        real: Records that the model was fitted on.
+        held_out: Those of other people; None without.
+        rng: Draws.
+
+    Returns:
+        The order in which real records are attacked, and other people in random order, no more
+        than there are real ones.
+    """
+    order = rng.permutation(len(real))
+    if not held_out:
+        return order, None
+    return order, held_out.take(rng.permutation(len(held_out))[: len(real)])
+
+
+def copies_among(
+    fingerprints: Callable[[P], Sequence[bytes]],
+    made: P,
+    real: P,
+    order: np.ndarray,
+    others: P | None,
+    key: Key,
+) -> Iterator[Record]:
+    """`copies` of records, with `order` and `others` as `chosen` gives them."""
+    size = len(others) if others else 0
+    yield from copies(
+        fingerprints(made),
+        fingerprints(real),
+        fingerprints(real.take(order[:size])),
+        fingerprints(others) if others else (),
+        key,
+    )
 
 
 def copies(

@@ -235,7 +235,7 @@ def on_grid(column: Column, values: np.ndarray) -> np.ndarray:
         values = np.round(values * unit) / unit
     elif column.decimals is not None:
         values = np.round(values, column.decimals)
-    return np.clip(values, column.low, column.high)
+    return np.clip(values, *column.ends)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,14 +2,15 @@
 
 The observed joint distribution of the named columns is raked to the targets, which keeps the ties
 between them; each combination is then drawn from the model by itself. The model is a callback. No
-model knows more about a group than the records it has seen, so the report says on how many real
-rows a combination rests, and what plain weights would have done with the real rows.
+model knows more about a group than the records it has seen, so the report says on how many rows a
+combination rests, and what plain weights would have done with them. When they are the model's own
+rather than real ones, they count nobody, and nothing is warned of.
 
 Knows tables; no networks, no files.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,14 @@ from medsynth.errors import DataError, UsageError
 from medsynth.tabular.raking import effective, margin, raked, rounded
 from medsynth.tabular.targets import TOLERANCE, Target, parse_targets, unmet
 
-__all__ = ["LevelShare", "Report", "Target", "equalised", "joint_counts", "parse_targets"]
+__all__ = [
+    "OWN", "REAL", "LevelShare", "Report", "Target", "afterwards", "equalised", "joint_counts",
+    "parse_targets",
+]  # fmt: skip
+
+REAL = "real rows"
+OWN = "rows of the model's own"
+"""What the joint was counted in."""
 
 FEW = 10
 """Real rows behind a combination; with fewer, as many synthetic rows are warned of."""
@@ -31,7 +39,7 @@ MOST_WARNINGS = 10
 
 @dataclass(frozen=True)
 class LevelShare:
-    """Shares of one level: in the real rows, as asked for, and in the synthetic rows."""
+    """Shares of one level: in the joint, as asked for, and in the synthetic rows."""
 
     column: str
     level: str
@@ -47,15 +55,17 @@ class Report:
     Args:
         rows: Synthetic rows.
         shares: Levels that occur or were asked for.
-        real_rows: Rows that the model was fitted on.
+        behind: What the joint was counted in, `REAL` or `OWN`.
+        rows_behind: How many.
         effective_rows: What they are worth when weighted to the same shares (Kish).
-        fewest: Real rows behind the rarest combination that was drawn.
-        warnings: Combinations with many synthetic rows and few real ones, in words.
+        fewest: How many of them have the rarest combination that was drawn.
+        warnings: Combinations with many synthetic rows and few real ones, in words; none for `OWN`.
     """
 
     rows: int
     shares: tuple[LevelShare, ...]
-    real_rows: int
+    behind: str
+    rows_behind: int
     effective_rows: float
     fewest: int
     warnings: tuple[str, ...]
@@ -85,20 +95,26 @@ def joint_counts(table: Table, targets: Sequence[Target]) -> np.ndarray:
 
 
 def equalised(
-    draw: Draw, joint: np.ndarray | Table, targets: Sequence[Target], rows: int, key: Key
+    draw: Draw,
+    joint: np.ndarray | Table,
+    targets: Sequence[Target],
+    rows: int,
+    key: Key,
+    behind: str = REAL,
 ) -> tuple[Table, Report]:
     """Rows with the wanted shares, in random order.
 
     Args:
         draw: The model.
-        joint: The rows it was fitted on, or their `joint_counts`.
+        joint: Rows whose ties between the targets' columns are kept, or their `joint_counts`.
         targets: At least one.
         rows: How many.
         key: The same key gives the same rows.
+        behind: What the joint was counted in, `REAL` or `OWN`.
 
     Raises:
         UsageError: Less than one row, or no target.
-        DataError: Targets that no selection of the real rows meets, by name, or counts of another
+        DataError: Targets that no selection of those rows meets, by name, or counts of another
             shape.
     """
     if rows < 1 or not targets:
@@ -113,13 +129,13 @@ def equalised(
         told = " with ".join(t.asked(w) for t, w in zip(targets, wanted, strict=True))
         raise unmet(f"{told}, which no selection of the combinations that occur has")
     counts = rounded(cells, wanted, rows)
-    parts, behind, thin = [], [], []
+    parts, support, thin = [], [], []
     for cell in map(tuple, np.argwhere(counts > 0)):
         where = {t.column: list(t.shares)[i] for t, i in zip(targets, cell, strict=True)}
         parts.append(draw(int(counts[cell]), key.fold("cell", *where.values()), where))
-        behind.append(int(seen[cell]))
-        if behind[-1] < FEW <= counts[cell]:
-            thin.append((int(counts[cell]), behind[-1], where))
+        support.append(int(seen[cell]))
+        if behind == REAL and support[-1] < FEW <= counts[cell]:
+            thin.append((int(counts[cell]), support[-1], where))
     order = key.fold("order").numpy().permutation(rows)
     table = concatenate([concatenate(parts).take(order)])
     reached = joint_counts(table, targets)
@@ -134,7 +150,31 @@ def equalised(
     )  # fmt: skip
     warnings = tuple(_words(thin))
     worth = effective(seen, cells)
-    return table, Report(rows, shares, int(seen.sum()), worth, min(behind), warnings)
+    fewest = min(support)
+    return table, Report(rows, shares, behind, int(seen.sum()), worth, fewest, warnings)
+
+
+def afterwards(report: Report, table: Table, targets: Sequence[Target]) -> Report:
+    """The report of rows that were changed since, for example by `anonymous`.
+
+    Args:
+        report: Of `equalised`.
+        table: Its rows, some added and some left out.
+        targets: The same.
+    """
+    counts = joint_counts(table, targets)
+    before = {(share.column, share.level): share for share in report.shares}
+    none = LevelShare("", "", 0.0, 0.0, 0.0)
+    shares = (
+        replace(
+            before.get((target.column, text), none), column=target.column, level=text,
+            reached=float(rows) / table.rows,
+        )
+        for axis, target in enumerate(targets)
+        for text, rows in zip(target.shares, margin(counts, axis), strict=True)
+        if rows or (target.column, text) in before
+    )  # fmt: skip
+    return replace(report, rows=table.rows, shares=tuple(shares))
 
 
 def _refuse_conflicts(

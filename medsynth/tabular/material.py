@@ -320,7 +320,8 @@ def _code_game(config: Tabular, known: CodeRates, subjects: int, *, binary: bool
         return SetGame(network)
     if isinstance(network, MedGan):
         pretraining = int(model.pretraining * planned(config, subjects))
-        return MedGanGame(network, Discriminator(network.count), pretraining)
+        layers = model.critic[0], model.critic[1]
+        return MedGanGame(network, Discriminator(network.count, layers), pretraining)
     assert isinstance(network, CodeGenerator)
     judge = critic(network.width, model.critic)
     return WassersteinGame(network, judge, penalty=model.penalty, turns=model.turns)

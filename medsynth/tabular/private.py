@@ -28,7 +28,7 @@ def refuse_undeclared(records: Table | Codes, declared: Schema | None, config: T
     """Levels, ranges and names of codes must be public, by declaration.
 
     Raises:
-        ConfigError: They were read off the records.
+        ConfigError: They were read off the records, or a range was left open.
     """
     if config.privacy.public:
         return
@@ -37,16 +37,35 @@ def refuse_undeclared(records: Table | Codes, declared: Schema | None, config: T
             "privacy.public: true, when the names of the codes are public", "nothing said", None,
             "A code that only one person has is a fact about that person: take a public list.",
         )  # fmt: skip
-    known = {column.name for column in declared.columns} if declared else set()
-    inferred = [c.name for c in records.schema.modelled if c.name not in known]
-    if inferred:
-        shown = ", ".join(inferred[:6]) + (", …" if len(inferred) > 6 else "")
+    columns = [] if declared is None else declared.columns
+    told = {column.name: column for column in columns}
+    found = records.schema.modelled
+    if absent := [c.name for c in found if c.name not in told]:
         raise ConfigError(
             "a declared schema (data.schema) with levels and ranges of all columns",
-            f"inferred ones ({shown})", None,
+            f"inferred ones ({_few(absent)})", None,
             "Levels and ranges that are read off the records are not private. Declare them, or say "
             "privacy.public: true if they are public anyway.",
         )  # fmt: skip
+    ends = {name: (column.low, column.high) for name, column in told.items() if not column.named}
+    if absent := [c.name for c in found if None in ends.get(c.name, ())]:
+        raise ConfigError(
+            "a declared range (low and high) of each column of numbers",
+            f"none of {_few(absent)}", None,
+            "A range that is read off the records is not private. Declare what is possible, or say "
+            "privacy.public: true if the range is public anyway.",
+        )  # fmt: skip
+    if inferred := [c.name for c in found if c.inferred or told[c.name].inferred]:
+        raise ConfigError(
+            "a schema that somebody declared",
+            f"levels and ranges that medsynth read off records ({_few(inferred)})", None,
+            "Read them, correct levels and ranges to what is public, and delete `inferred`; or say "
+            "privacy.public: true if they are public as they are.",
+        )  # fmt: skip
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
 
 
 def codec(table: Table, sigma: float, key: Key) -> tuple[Codec, Ledger]:
@@ -86,18 +105,20 @@ def _points(column: Column) -> np.ndarray | None:
     if column.decimals is None or column.kind == "date":
         return None
     step = 10.0**-column.decimals
-    count = round((column.high - column.low) / step) + 1
+    low, high = column.ends
+    count = round((high - low) / step) + 1
     if count > MOST_POINTS:
         return None
-    return np.round(column.low + step * np.arange(count), column.decimals)
+    return np.round(low + step * np.arange(count), column.decimals)
 
 
 def _counted(column: Column, values: np.ndarray, deviation: float, key: Key) -> Tokens:
-    edges = np.linspace(column.low, column.high, GRID + 1)
-    zero = column.low <= 0 <= column.high
+    low, high = column.ends
+    edges = np.linspace(low, high, GRID + 1)
+    zero = low <= 0 <= high
     others = values[values != 0] if zero else values
     rng = key.numpy()
-    inside = np.clip(others, column.low, column.high)
+    inside = np.clip(others, low, high)
     counts = np.maximum(noisy_counts(inside, edges, deviation, rng), 0)
     nothing = float((values == 0).sum()) + rng.normal(0, deviation)
     nothing = max(nothing, 0.0) if zero else 0.0
@@ -132,7 +153,7 @@ def spec(config: Tabular, records: int, delta: float, spent: Ledger) -> Private:
     assert asked.epsilon is not None
     rate = train.batch / records
     sigma = noise_for(asked.epsilon, delta, rate, train.steps, spent)
-    return Private(asked.clip, sigma, rate, delta)
+    return Private(asked.clip_norm, sigma, rate, delta)
 
 
 def refuse_mixing(material: Material) -> None:

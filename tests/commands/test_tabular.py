@@ -118,7 +118,24 @@ def test_equalisation_and_k_together(run: Path, tmp_path: Path) -> None:
     told = json.loads((tmp_path / "rows.csv.json").read_text())
     assert told["equalised"]["behind"] == "real rows"
     assert told["equalised"]["effective_rows"] < 400
+    assert told["equalised"]["rows"] == len(rows)  # after small cells were filled or left out
+    women = next(s for s in told["equalised"]["shares"] if s["level"] == "F")
+    assert women["reached"] == pytest.approx((rows["sex"] == "F").mean())
     assert told["anonymous"]["smallest_after"] >= 5
+
+
+def test_equalisation_without_real_rows_speaks_of_none(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "rows.csv"
+    site = "site=breast:0.05,lung:0.05,prostate:0.9"
+    assert main(["generate", str(run), "--rows", "300", "--target", site, "--target",
+                 "sex=F:0.1,M:0.9", "-o", str(out)]) == 0  # fmt: skip
+    told = json.loads((tmp_path / "rows.csv.json").read_text())["equalised"]
+    assert told["behind"] == "rows of the model's own"
+    assert told["rows_behind"] == 20_000
+    assert "real" not in json.dumps(told)
+    assert " real" not in capsys.readouterr().err
 
 
 def test_rules_hold_in_what_is_made(tmp_path: Path) -> None:
@@ -171,7 +188,13 @@ def test_privacy_by_the_command_line(
 ) -> None:
     config, out = tmp_path / "private.yaml", str(tmp_path / "rows.csv")
     config.write_text(f"kind: tabular\ndata: {{table: {run.parent / 'patients.csv'}, "
-                      f"schema: {run / 'schema.yaml'}}}\n")  # fmt: skip
+                      f"schema: {tmp_path / 'schema.yaml'}}}\n")  # fmt: skip
+    text = (run / "schema.yaml").read_text()
+    (tmp_path / "schema.yaml").write_text(text)
+    assert main(["train", str(config), "--out", str(tmp_path / "p"), "--epsilon", "3"]) == 2
+    assert "delete `inferred`" in capsys.readouterr().err
+    # Nobody's rows: whoever made them up may say that their levels and ranges are public.
+    (tmp_path / "schema.yaml").write_text(text.replace("  inferred: true\n", ""))
     told = ["--set", "model.width=16", "--set", "train.steps=10", "--set", "train.batch=50"]
     assert main(["train", str(config), "--out", str(tmp_path / "p"), "--epsilon", "3", *told]) == 0
     words = capsys.readouterr().err
@@ -185,6 +208,27 @@ def test_privacy_by_the_command_line(
     assert "ε = 0.5" in capsys.readouterr().err
     assert main(["generate", str(run), "--rows", "20", "-o", out, "--epsilon", "3"]) == 1
     assert "cannot be added afterwards" in capsys.readouterr().err
+    real = ["--target", "sex=F:0.5,M:0.5", "--real", str(run.parent / "patients.csv")]
+    assert main([*model, *real]) == 2
+    assert "does not cover exact counts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [
+    ["--epsilon", "3"], ["--where", "sex=F"], ["--target", "sex=F:1"], ["--real", "x.csv"],
+    ["--k", "5"], ["--quasi", "sex"]])  # fmt: skip
+def test_options_of_records_without_rows(
+    option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "run", "brain.nii.gz", "-o", "x", *option]) == 2
+    assert f"--rows beside options of records, found {option[0]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [
+    ["--per-case", "1"], ["--shard", "0/1"], ["--writers", "2"], ["--window", "64"],
+    ["--precision", "auto"]])  # fmt: skip
+def test_options_of_scans_with_rows(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "run", "--rows", "5", "-o", "x.csv", *option]) == 2
+    assert f"found {option[0]}. It is for scans" in capsys.readouterr().err
 
 
 def test_mistakes_are_answered_in_words(
@@ -209,6 +253,7 @@ def test_mistakes_are_answered_in_words(
         ([*generate, "--target", "sex=F:0.5"], 2, "sex"),
         ([*generate, "--target", "site=spleen:1"], 2, "spleen"),
         ([*generate, "--k", "5"], 2, "--quasi"),
+        ([*generate, "--real", str(table)], 2, "--target beside --real"),
         ([*generate, "--k", "5", "--quasi", "patient_id"], 2, "identifier"),
         (["generate", str(run), "--rows", "0", "-o", out], 2, "at least 1"),
         (["generate", str(run), "-o", out], 2, "--rows"),

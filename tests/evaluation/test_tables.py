@@ -127,10 +127,22 @@ def test_replayed_rows_are_caught(real: Table) -> None:
         assert attack in bad
 
 
+def test_coverage_neither_gains_by_more_rows_nor_by_their_order() -> None:
+    """100 of many rows have about 1 − 1/e of 100 levels; all, or the first of sorted ones, not."""
+    real = from_frame(pd.DataFrame({"a": [f"n{i:02d}" for i in range(100)] * 3}))
+    rare = from_frame(pd.DataFrame({"a": [f"n{i:02d}" for i in range(100)] * 30}), real.schema)
+    codec = Codec.fit(real)
+    few = tables.coverage(codec, real, rare, Key(0), 100)
+    assert few[0] == pytest.approx(1 - np.exp(-1), abs=0.1)
+    ordered = real.take(np.argsort(real.values["a"], kind="stable"))
+    assert tables.coverage(codec, real, ordered, Key(0), 150)[0] > 0.8
+    assert tables.coverage(codec, real, ordered, Key(1), 300) == (1.0, 1.0)
+
+
 def test_lost_levels_are_seen(real: Table) -> None:
     women = real.take(np.flatnonzero(real.where("sex", "F")))
-    levels, _ = tables.coverage(Codec.fit(real), real, women)
-    _, distinct = tables.coverage(Codec.fit(real), real, real.take([0] * 1500))
+    levels, _ = tables.coverage(Codec.fit(real), real, women, Key(0))
+    _, distinct = tables.coverage(Codec.fit(real), real, real.take([0] * 1500), Key(0))
     assert levels < 1
     assert distinct < 0.01
     assert tables.marginals(real, women)["sex"] == pytest.approx(

@@ -132,6 +132,56 @@ def test_rules_are_counted() -> None:
     assert from_frame(to_frame(table), ruled).broken().tolist() == [0, 0, 1]
 
 
+def test_a_range_that_nobody_declared_is_found() -> None:
+    """It was 0 to 0 before, and every value that was made was clipped to 0."""
+    ages = pd.DataFrame({"age": [31, 47, 64], "born": ["1960-02-01", "1950-01-01", "1970-12-31"]})
+    open_ = Schema.from_json({"columns": [
+        {"name": "age", "kind": "integer", "low": 18, "dtype": "int64"},
+        {"name": "born", "kind": "date"}]})  # fmt: skip
+    schema = from_frame(ages, open_).schema
+    assert (schema.column("age").low, schema.column("age").high) == (18, 64)
+    assert schema.column("born").ends == (-7305, 364)
+    assert all(column.inferred for column in schema.columns)
+    assert Schema.from_json(schema.to_json()) == schema
+    older = ages.assign(age=[20, 30, 99])
+    assert from_frame(older, schema).values["age"].max() == 99  # what was read off is no promise
+    zero = Schema.from_json({"columns": [{"name": "age", "kind": "integer", "low": -5, "high": 0}]})
+    assert Schema.from_json(zero.to_json()).column("age").ends == (-5, 0)
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ({"name": "a", "kind": "integer", "low": 0, "high": 50}, r"0 to 50, .* 2 outside in a"),
+        ({"name": "a", "kind": "count", "high": 63}, "0 to 63.*1 outside"),
+        ({"name": "a", "kind": "integer", "low": 32}, "32 to ….*1 outside.*Correct the range or"),
+        ({"name": "d", "kind": "date", "high": 0}, "… to 1970-01-01.*1 outside in d"),
+    ],
+)
+def test_values_outside_a_declared_range(column: dict[str, object], words: str) -> None:
+    frame = pd.DataFrame({"a": ["31", "62", "64"], "d": ["1960-02-01", "1970-01-02", "1969-01-01"]})
+    with pytest.raises(DataError, match=words):
+        from_frame(frame, Schema.from_json({"columns": [column]}))
+
+
+def test_a_range_counts_as_values_are_written() -> None:
+    column = {"name": "a", "kind": "continuous", "low": 0.1, "high": 0.3, "decimals": 1}
+    narrow = pd.DataFrame({"a": np.array([0.1, 0.3], np.float32)})  # 0.30000001
+    assert (
+        not from_frame(narrow, Schema.from_json({"columns": [column]})).schema.columns[0].inferred
+    )
+    with pytest.raises(ConfigError, match="low up to high"):
+        Schema.from_json({"columns": [column | {"low": 1}]})
+
+
+def test_what_was_inferred_says_so(tmp_path: Path) -> None:
+    table = from_frame(frame())
+    assert all(column.inferred for column in table.schema.columns)
+    tables.write_schema(tmp_path / "s.yaml", table.schema)
+    assert (tmp_path / "s.yaml").read_text().count("inferred: true") == len(table.schema.columns)
+    assert all(column.inferred for column in tables.read_schema(tmp_path / "s.yaml").columns)
+
+
 def test_the_long_form_becomes_a_matrix() -> None:
     people = np.array([7, 7, 3, 7])
     codes = np.array(["25000", "E8120", "25001", "25011"])

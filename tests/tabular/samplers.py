@@ -1,6 +1,7 @@
 """A generator that is exact: it takes rows of a known table."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -43,3 +44,8 @@ def same(one: Table, two: Table) -> bool:
         and one.absent(c.name).tobytes() == two.absent(c.name).tobytes()
         for c in one.schema.columns
     )
+
+
+def by_hand(schema: Schema) -> Schema:
+    """A schema as if a person had declared it: made-up rows are nobody's, their ranges public."""
+    return replace(schema, columns=tuple(replace(c, inferred=False) for c in schema.columns))

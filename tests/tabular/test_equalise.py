@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from medsynth.core.random import Key
 from medsynth.core.table import Column, Schema, Table, concatenate
 from medsynth.errors import ConfigError, DataError, UsageError
-from medsynth.tabular.equalise import Target, equalised, joint_counts, parse_targets
+from medsynth.tabular.equalise import (
+    OWN,
+    REAL,
+    Target,
+    afterwards,
+    equalised,
+    joint_counts,
+    parse_targets,
+)
 from medsynth.tabular.raking import effective, margin, raked, rounded
 from tests.tabular.samplers import names, resampler, same
 
@@ -116,7 +124,7 @@ def test_both_targets_are_met_and_told() -> None:
     assert set(told) == {(c, t) for c, ts in (("sex", "FM?"), ("site", "blp?")) for t in ts}
     assert told["sex", "M"].observed == pytest.approx(38 / 120)
     assert told["site", "p"].wanted == told["site", "p"].reached == pytest.approx(0.3)
-    assert report.real_rows == 120
+    assert (report.rows_behind, report.behind) == (120, REAL)
     assert 1 < report.effective_rows < 120
     assert json.loads(json.dumps(report.to_json()))["shares"][0]["level"] == "F"
 
@@ -164,6 +172,25 @@ def test_few_real_rows_are_warned_of() -> None:
     _, calm = equalised(resampler(WARD), WARD, asked("sex=F:0.5,M:0.5"), 1000, Key(0))
     assert calm.warnings == ()
     assert calm.fewest == 38
+
+
+def test_rows_of_the_models_own_are_nobody() -> None:
+    targets = asked("sex=F:0.2,M:0.8", "site=b:0.7,l:0.1,p:0.2")
+    _, report = equalised(resampler(WARD), WARD, targets, 1000, Key(0), OWN)
+    assert report.fewest == 1
+    assert report.warnings == ()
+    assert "real" not in json.dumps(report.to_json())
+
+
+def test_shares_are_told_anew_when_rows_change() -> None:
+    targets = asked("sex=F:0.5,M:0.5")
+    table, report = equalised(resampler(WARD), WARD, targets, 100, Key(0))
+    rows = [*np.flatnonzero(table.where("sex", "F"))[:20], *np.flatnonzero(table.where("sex", "M"))]
+    changed = concatenate([table.take(rows), WARD.take(np.flatnonzero(WARD.where("sex", "?")))])
+    told = {share.level: share for share in afterwards(report, changed, targets).shares}
+    assert [told[level].reached for level in "FM?"] == [20 / 72, 50 / 72, 2 / 72]
+    assert told["F"].wanted == 0.5
+    assert told["F"].observed == pytest.approx(80 / 120)
 
 
 def test_missing_values_are_a_level() -> None:

@@ -1,5 +1,6 @@
 """Runs on records: bit for bit after a stop, one rank as two, canaries, promises."""
 
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -24,6 +25,7 @@ from medsynth.tabular.wasserstein import WassersteinGame
 from medsynth.training.game import Noise, Share
 from medsynth.training.privacy import Ledger
 from medsynth.training.world import World
+from tests.tabular.samplers import by_hand
 from tests.tabular.test_models import hospital, ward
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -222,7 +224,7 @@ def test_canaries_are_not_released() -> None:
 
 
 def test_a_promise_is_kept_and_told() -> None:
-    declared = from_frame(private_ward()).schema
+    declared = by_hand(from_frame(private_ward()).schema)
     told = {"epsilon": 3.0, "steps": 40, "batch": 100, "width": 32, "preprocessing": 30.0}
     model = tabular.fit(private_ward(), schema=declared, **told).model
     assert model.promise is not None
@@ -239,7 +241,7 @@ def test_a_promise_is_kept_and_told() -> None:
 
 
 def test_private_sampling_is_not_reproducible_from_the_seed() -> None:
-    declared = from_frame(private_ward()).schema
+    declared = by_hand(from_frame(private_ward()).schema)
     told = {"epsilon": 3.0, "steps": 10, "batch": 100, "width": 32}
     states = [
         tabular.fit(private_ward(), schema=declared, seed=0, **told).model.network.state_dict()
@@ -256,7 +258,7 @@ def test_private_sampling_is_not_reproducible_from_the_seed() -> None:
 def test_what_voids_a_promise_is_refused(options: dict[str, Any], words: str) -> None:
     told = {"epsilon": 3.0, "steps": 10, "batch": 100, "width": 32, **options}
     with pytest.raises(ConfigError, match=words):
-        tabular.fit(private_ward(), schema=from_frame(private_ward()).schema, **told)
+        tabular.fit(private_ward(), schema=by_hand(from_frame(private_ward()).schema), **told)
 
 
 def test_the_noise_of_histograms_is_that_of_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,9 +315,17 @@ def test_inferred_levels_are_no_public_ones() -> None:
         tabular.fit(private_ward(), epsilon=3.0)
     with pytest.raises(ConfigError, match=r"privacy\.public"):
         tabular.fit(hospital(), epsilon=3.0)
-    some = Schema(from_frame(private_ward()).schema.columns[:2])
+    whole = by_hand(from_frame(private_ward()).schema)
     with pytest.raises(ConfigError, match="age"):
-        tabular.fit(private_ward(), schema=some, epsilon=3.0)
+        tabular.fit(private_ward(), schema=Schema(whole.columns[:2]), epsilon=3.0)
+    with pytest.raises(ConfigError, match="delete `inferred`"):
+        tabular.fit(private_ward(), schema=from_frame(private_ward()).schema, epsilon=3.0)
+    with pytest.raises(ConfigError, match="delete `inferred`"):  # the rows' own, whatever is told
+        tabular.fit_records(from_frame(private_ward()), schema=whole, epsilon=3.0)
+    for end in ("low", "high"):
+        columns = tuple(replace(c, **{end: None}) if c.name == "dose" else c for c in whole.columns)
+        with pytest.raises(ConfigError, match=r"a declared range.*none of dose"):
+            tabular.fit(private_ward(), schema=replace(whole, columns=columns), epsilon=3.0)
 
 
 def test_private_cells_depend_on_declarations_and_noisy_counts_only() -> None:
@@ -326,7 +336,7 @@ def test_private_cells_depend_on_declarations_and_noisy_counts_only() -> None:
     assert one.sizes[:2] == two.sizes[:2] == Codec.fit(table).sizes[:2]
     dose, other = (c.columns[3].knots for c in (one, two))
     column = table.schema.column("dose")
-    assert column.low <= dose[0] < dose[-1] <= column.high
+    assert column.ends[0] <= dose[0] < dose[-1] <= column.ends[1]
     assert np.abs(dose - other).max() < 2  # one row more, the same noise: hardly moved
     quiet, _ = private.codec(table, 0.01, Key(1))
     loud, _ = private.codec(table, 300.0, Key(1))

@@ -46,18 +46,11 @@ def privacy(
         key: Who is attacked, bootstrap.
     """
     rng = key.fold("people").numpy()
-    order = rng.permutation(len(real))
-    size = min(len(real), len(held_out)) if held_out else 0
-    others = held_out.take(rng.permutation(len(held_out))[:size]) if held_out else None
-    yield from disclosure.copies(
-        fingerprints(made),
-        fingerprints(real),
-        fingerprints(real.take(order[:size])),
-        fingerprints(others) if others else (),
-        key.fold("copies"),
-    )
+    order, others = disclosure.chosen(real, held_out, rng)
+    yield from disclosure.copies_among(fingerprints, made, real, order, others, key.fold("copies"))
     if others is None:
         return
+    size = len(others)
     rows, most = made.take(rng.permutation(len(made))[:PEOPLE]), min(size, MOST_ROWS)
     stacked = sparse.vstack([real.matrix[order[:most]], others.matrix[:most]])
     pool = Codes(stacked, real.names)

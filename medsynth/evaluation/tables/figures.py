@@ -87,19 +87,28 @@ def pairs(codec: Codec, real: Table, made: Table, key: Key) -> float:
     return 1 - float(np.mean(gaps))
 
 
-def coverage(codec: Codec, real: Table, made: Table) -> tuple[float, float]:
-    """Share of prevalent tokens that occur, and distinct rows as a share of the real number."""
-    own, theirs = codec.encode(real), codec.encode(made)
+def coverage(
+    codec: Codec, real: Table, made: Table, key: Key, rows: int | None = None
+) -> tuple[float, float]:
+    """Share of prevalent tokens that occur, and distinct rows as a share of the real number.
+
+    Args:
+        codec: Of the real rows.
+        real, made: Rows.
+        key: Which of them are counted: more rows, or the first of sorted ones, cover something
+            else.
+        rows: How many of each, for both figures; None takes as many as the smaller side has.
+    """
+    rng = key.numpy()
+    rows = min(real.rows, made.rows) if rows is None else rows
+    some = [side.take(rng.permutation(side.rows)[:rows]) for side in (real, made)]
+    own, theirs = codec.encode(real), codec.encode(some[1])
     wanted = found = 0
     for index, tokens in enumerate(codec.columns):
         often = np.bincount(own[:, index], minlength=tokens.size) > PREVALENT * len(own)
         there = np.bincount(theirs[:, index], minlength=tokens.size) > 0
         wanted, found = wanted + int(often.sum()), found + int((often & there).sum())
-    rows = min(len(own), len(theirs))
-    distinct = [
-        len(np.unique(grouped(codec, real, side.take(np.arange(rows))), axis=0))
-        for side in (real, made)
-    ]
+    distinct = [len(np.unique(grouped(codec, real, side), axis=0)) for side in some]
     return found / max(wanted, 1), distinct[1] / max(distinct[0], 1)
 
 

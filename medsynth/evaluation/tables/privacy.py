@@ -43,18 +43,11 @@ def privacy(
         key: Who is attacked, bootstrap.
     """
     rng = key.fold("people").numpy()
-    order = rng.permutation(real.rows)
-    size = min(real.rows, held_out.rows) if held_out else 0
-    others = held_out.take(rng.permutation(held_out.rows)[:size]) if held_out else None
-    yield from disclosure.copies(
-        fingerprints(made),
-        fingerprints(real),
-        fingerprints(real.take(order[:size])),
-        fingerprints(others) if others else (),
-        key.fold("copies"),
-    )
+    order, others = disclosure.chosen(real, held_out, rng)
+    yield from disclosure.copies_among(fingerprints, made, real, order, others, key.fold("copies"))
     if others is None:
         return
+    size = others.rows
     released = made.take(rng.permutation(made.rows)[:MOST_RELEASED])
     rows = ready(released.take(np.arange(min(released.rows, PEOPLE))), real)
     most = min(size, MOST_ROWS)

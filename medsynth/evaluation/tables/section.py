@@ -79,17 +79,19 @@ def _likeness(
 ) -> Iterator[Record]:
     """Columns, pairs, coverage and detection, of synthetic rows and of a Gaussian copula."""
     codec = Codec.fit(real)
-    for name, figure in (
-        ("marginals", lambda t: float(np.mean(list(marginals(real, t).values())))),
-        ("pairs", lambda t: pairs(codec, real, t, key.fold("pairs"))),
-        ("coverage_levels", lambda t: coverage(codec, real, t)[0]),
-        ("coverage_combinations", lambda t: coverage(codec, real, t)[1]),
+    rows = min(side.rows for side in (real, made, independent, copula, best))
+    covered = partial(coverage, codec, real, key=key.fold("coverage"), rows=rows)
+    for name, figure, all_rows in (
+        ("marginals", lambda t: float(np.mean(list(marginals(real, t).values()))), True),
+        ("pairs", lambda t: pairs(codec, real, t, key.fold("pairs")), True),
+        ("coverage_levels", lambda t: covered(t)[0], False),
+        ("coverage_combinations", lambda t: covered(t)[1], False),
     ):
         ends = figure(independent), figure(best)
         for model, table in (("synthetic", made), ("copula", copula)):
             yield Record(
                 NAME, name, {"model": model}, figure(table), floor=ends[0], ceiling=ends[1],
-                n=table.rows,
+                n=table.rows if all_rows else rows,
             )  # fmt: skip
     found = partial(detection, real, key=key.fold("detection"))
     ends = found(independent), found(best)

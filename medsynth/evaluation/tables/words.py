@@ -47,7 +47,8 @@ def method(
         "Marginals: 1 − total variation (names) or 1 − Kolmogorov–Smirnov (numbers), mean over "
         f"columns. Pairs: 1 − total variation over {GROUPS} × {GROUPS} groups, mean over up to "
         f"{MOST_PAIRS} pairs. Coverage: levels above {PREVALENT:.1%} that occur; distinct rows "
-        "of groups as a share of the real number. Detection: area under the curve of gradient "
+        "of groups as a share of the real number; both in as many random rows of each side, no "
+        "more than the smallest has. Detection: area under the curve of gradient "
         "boosting that tells real from synthetic, three folds; 0.5 is best.",
         "Floor: independent columns. Ceiling: "
         + ("held-out real rows." if held_out else "a bootstrap of the real rows."),
