@@ -50,7 +50,8 @@ class Model:
 
     Args:
         kind: `auto` takes the autoregressive one, or with privacy the Wasserstein GAN.
-        width, depth: Features and residual blocks.
+        width, depth: Features and residual blocks; null takes 384 features for autoregressive
+            rows, 256 for others.
         embedding: Features of a token (autoregressive).
         drop: Dropout; null takes 0.05, and 0.2 below 2,000 records.
         latent: Numbers of noise; null takes 128 for GANs and 16 for a VAE.
@@ -62,13 +63,15 @@ class Model:
             for (wgan); null for yes, with privacy no.
         target: Column that a classifier must tell from the others (wgan); null for none.
         agreement: Weight of the classifier.
+        anchor: With privacy, weight of the distance between the shares of a batch and those that
+            were counted with noise (wgan).
         beta: Weight of the divergence (vae).
         rounding: Round what the decoder says, as published, rather than draw (medgan).
         pretraining: Share of the steps for the autoencoder (medgan).
     """
 
     kind: str = "auto"
-    width: int = 384
+    width: int | None = None
     depth: int = 1
     embedding: int = 16
     drop: float | None = None
@@ -80,6 +83,7 @@ class Model:
     conditional: bool | None = None
     target: str | None = None
     agreement: float = 1.0
+    anchor: float = 30.0
     beta: float = 0.5
     rounding: bool = False
     pretraining: float = 0.2
@@ -227,7 +231,7 @@ def check(config: Tabular, where: str) -> None:
     choose("train.precision", train.precision, ("auto", "bf16", "fp16", "fp32"), where)
     at_least_one(
         {
-            "model.width": model.width, "model.depth": model.depth,
+            "model.width": 1 if model.width is None else model.width, "model.depth": model.depth,
             "model.latent": 1 if model.latent is None else model.latent,
             "model.embedding": model.embedding, "model.turns": model.turns,
             "model.pack": model.pack or 1,

@@ -85,13 +85,13 @@ class Fitting:
                     f"{delta:g}", "privacy.delta", "Above it a whole record may be given away.",
                 )  # fmt: skip
             private.refuse_undeclared(records, declared, config)
-        codec = None
+        cells = None
         if delta is not None and isinstance(records, Table):
-            codec, ledger = private.codec(records, config.privacy.preprocessing, Key(secret or 0))
+            cells, ledger = private.layout(records, config.privacy.preprocessing, Key(secret or 0))
         self.material: Material = (
             CodeMaterial.of(records, config)
             if isinstance(records, Codes)
-            else RowMaterial.of(records, config, codec)
+            else RowMaterial.of(records, config, cells)
         )
         if delta is not None:
             spec = private.spec(config, self.material.records, delta, ledger)

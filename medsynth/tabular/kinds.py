@@ -33,7 +33,7 @@ class Habits:
         epochs, batch, rate, rate_critic: See `config.tabular.Train`.
         betas: Decay rates of Adam.
         decay: Weight decay.
-        latent: See `config.tabular.Model`.
+        latent, width: See `config.tabular.Model`.
     """
 
     epochs: int
@@ -43,11 +43,12 @@ class Habits:
     betas: tuple[float, float]
     decay: float
     latent: int = 128
+    width: int = 256
 
 
 HABITS = {
-    "autoregressive": Habits(20, 256, 3e-3, 0.0, (0.9, 0.99), 0.01),
-    "autoregressive codes": Habits(10, 512, 4e-3, 0.0, (0.9, 0.99), 0.01),
+    "autoregressive": Habits(20, 256, 3e-3, 0.0, (0.9, 0.99), 0.01, width=384),
+    "autoregressive codes": Habits(6, 512, 4e-3, 0.0, (0.9, 0.99), 0.01),
     "vae": Habits(60, 256, 2e-3, 0.0, (0.9, 0.99), 0.01, 16),
     "wgan": Habits(60, 500, 5e-4, 5e-4, (0.5, 0.9), 0.0),
     "emr-wgan": Habits(60, 500, 5e-4, 5e-4, (0.5, 0.9), 0.0),
@@ -110,7 +111,8 @@ def resolved(config: Tabular, records: int, *, codes: bool) -> Tabular:
     return replace(
         config,
         model=replace(model, kind=kind, pack=pack, conditional=conditional, drop=drop,
-                      latent=model.latent or habits.latent),
+                      latent=model.latent or habits.latent,
+            width=model.width or habits.width),
         train=replace(
             train, epochs=epochs, patience=patience, steps=steps, batch=batch,
             rate=train.rate or habits.rate, rate_critic=train.rate_critic or habits.rate_critic,

@@ -89,24 +89,22 @@ class Material(ABC):
 
 def row_network(model: Model, layout: Layout) -> RowModel:
     """The network of a kind that makes rows, new; the configuration is resolved."""
-    latent = model.latent or 1
+    width, latent = model.width or 1, model.latent or 1
     if model.kind == "autoregressive":
-        return AutoregressiveNetwork(
-            layout, model.width, model.depth, model.embedding, model.drop or 0
-        )
+        return AutoregressiveNetwork(layout, width, model.depth, model.embedding, model.drop or 0)
     if model.kind == "vae":
-        return VariationalNetwork(layout, model.width, model.depth, latent)
-    return RowGenerator(layout, model.width, model.depth, latent, bool(model.conditional))
+        return VariationalNetwork(layout, width, model.depth, latent)
+    return RowGenerator(layout, width, model.depth, latent, bool(model.conditional))
 
 
 def code_network(model: Model, known: CodeRates, *, binary: bool) -> CodeModel:
     """The network of a kind that makes codes, new; the configuration is resolved."""
-    latent = model.latent or 1
+    width, latent = model.width or 1, model.latent or 1
     if model.kind == "autoregressive":
-        return SetNetwork(known, model.width, model.depth, model.drop or 0)
+        return SetNetwork(known, width, model.depth, model.drop or 0)
     if model.kind == "medgan":
         return MedGan(len(known.rates), latent, binary, model.rounding)
-    return CodeGenerator(known, model.width, model.depth, latent)
+    return CodeGenerator(known, width, model.depth, latent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,27 +126,31 @@ class RowMaterial(Material):
     warm: Cells | None
 
     @classmethod
-    def of(cls, table: Table, config: Tabular, codec: Codec | None = None) -> "RowMaterial":
+    def of(
+        cls, table: Table, config: Tabular, given: tuple[Codec, Layout] | None = None
+    ) -> "RowMaterial":
         """Encode a table, split it, plant canaries and set up the game.
 
         Args:
             table: All rows that may be used.
             config: Resolved.
-            codec: A private one; None fits it to the table.
+            given: Private cells and their shares; None looks at the table.
 
         Raises:
             DataError: Too few rows, or nothing to model.
             ConfigError: A target that is not there.
         """
-        private, key = config.privacy.epsilon is not None, Key(config.seed)
+        key = Key(config.seed)
         order = split(table.rows, config, key)
-        if codec is None:
+        if given is not None:
+            codec = given[0]
+        else:
             rows = table.take(np.sort(order.learnt))
             codec = Codec.fit(rows, config.data.numbers == "modes", config.data.rare)
         whole = codec.cells(table)
         learnt, held_out = (Cells(*(p[at] for p in whole)) for at in (order.learnt, order.held_out))
         planted, how = None, config.canaries
-        layout = Layout.of(codec, None if private else learnt.tokens)
+        layout = Layout.of(codec, learnt.tokens) if given is None else given[1]
         warm = None
         if config.model.kind == "autoregressive" and len(order.learnt) < SMALL:
             warm = _warm(table, order.learnt, codec, key)
@@ -159,7 +161,7 @@ class RowMaterial(Material):
             more = (p[planted.again] for p in planted.canaries)
             learnt = Cells(*(np.concatenate(both) for both in zip(learnt, more, strict=True)))
         torch.manual_seed(key.fold("network").integer())
-        game = _row_game(config.model, layout, codec)
+        game = _row_game(config.model, layout, codec, anchored=given is not None)
         return cls(config, game, planted, codec, layout, learnt, held_out, warm)
 
     @property
@@ -215,7 +217,7 @@ class RowMaterial(Material):
         return found
 
 
-def _row_game(model: Model, layout: Layout, codec: Codec) -> Game:
+def _row_game(model: Model, layout: Layout, codec: Codec, *, anchored: bool) -> Game:
     network = row_network(model, layout)
     if isinstance(network, AutoregressiveNetwork):
         return AutoregressiveGame(network)
@@ -232,7 +234,7 @@ def _row_game(model: Model, layout: Layout, codec: Codec) -> Game:
     judge = critic(network.width * pack, model.critic)
     return WassersteinGame(
         network, judge, penalty=model.penalty, turns=model.turns, pack=pack, target=target,
-        agreement=model.agreement,
+        agreement=model.agreement, anchor=model.anchor if anchored else 0.0,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ the ledger says so. Knows schemas and cells; the accountant stands in `training.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from medsynth.core.table import Column, Schema, Table
 from medsynth.errors import ConfigError
 from medsynth.tabular.codec import KNOTS, MOST_BINS, MOST_POINTS, SPIKE, Codec, Tokens
 from medsynth.tabular.material import Material
+from medsynth.tabular.vectors import Layout
 from medsynth.tabular.wasserstein import WassersteinGame
 from medsynth.training.privacy import Ledger, Private, noise_for
 from medsynth.training.privacy import refuse_mixing as refuse
@@ -98,6 +100,42 @@ def codec(table: Table, sigma: float, key: Key) -> tuple[Codec, Ledger]:
             tokens = _counted(column, values, deviation, key.fold("histogram", column.name))
         found.append(tokens)
     return Codec(table.schema, tuple(found)), Ledger().gaussian(sigma) if wide else Ledger()
+
+
+def layout(table: Table, sigma: float, key: Key) -> tuple[tuple[Codec, Layout], Ledger]:
+    """Cells and how often each occurs, all of it counted with noise.
+
+    Args:
+        table, sigma, key: As for `codec`; the noise serves each of two mechanisms.
+    """
+    found, spent = codec(table, sigma, key)
+    counted, more = shares(found, table, sigma, key)
+    whole = replace(Layout.of(found, None), shares=counted)
+    return (found, whole), replace(spent, gaussians=(*spent.gaussians, *more.gaussians))
+
+
+def shares(
+    found: Codec, table: Table, sigma: float, key: Key
+) -> tuple[tuple[np.ndarray, ...], Ledger]:
+    """How often each token of each column occurs, counted with noise.
+
+    Args:
+        found: Private cells.
+        table: Rows.
+        sigma: Noise multiplier; as for `codec`, over all columns together.
+        key: The secret.
+
+    Returns:
+        Shares of each column `(size,)`, and what was spent.
+    """
+    tokens, rng = found.encode(table), key.fold("shares").numpy()
+    deviation = sigma * math.sqrt(len(found.sizes))
+    counted = []
+    for index, size in enumerate(found.sizes):
+        counts = np.bincount(tokens[:, index], minlength=size) + rng.normal(0, deviation, size)
+        counts = np.maximum(counts, 0) + 1e-3
+        counted.append(counts / counts.sum())
+    return tuple(counted), Ledger().gaussian(sigma)
 
 
 def _points(column: Column) -> np.ndarray | None:

@@ -108,6 +108,11 @@ class RowGenerator(RowModel):
         missed = -(per_column * condition).sum(1)
         return torch.cat([made, condition], 1), missed
 
+    def drift(self, made: Tensor) -> Tensor:
+        """Squared distance between the shares of made tokens and those begun with, a scalar."""
+        wanted = torch.from_numpy(np.concatenate(self.shares)).float().to(made.device)
+        return (made[:, : self.vectors.tokens].mean(0) - wanted).square().sum()
+
     @property
     def width(self) -> int:
         """Numbers that the critic sees of a row."""
@@ -242,6 +247,8 @@ class WassersteinGame:
         pack: Records that the critic sees at once; more make collapse visible.
         target: Column that a classifier must be able to tell from the others; None for none.
         agreement: Weight of the classifier's verdict.
+        anchor: Weight of the squared distance between the shares of made tokens and those that the
+            generator began with; with privacy these are public, and keep it from drifting.
 
     Source:
         Gulrajani et al. (arXiv 1704.00028); packing: Lin et al. (arXiv 1712.04086); classifier:
@@ -258,10 +265,11 @@ class WassersteinGame:
         pack: int = 1,
         target: int | None = None,
         agreement: float = 1.0,
+        anchor: float = 0.0,
     ) -> None:
         self.players = nn.ModuleDict({"generator": generator, "critic": judge})
         self.penalty, self.pack = penalty, pack
-        self.target, self.agreement = target, agreement
+        self.target, self.agreement, self.anchor = target, agreement, anchor
         self.phases = [Phase("critic", "critic"), Phase("generate", "generator", turns)]
         if target is not None:
             assert isinstance(generator, RowGenerator)
@@ -291,6 +299,10 @@ class WassersteinGame:
                 agreed = self._told(made, made[:, self._own])
                 loss = loss + self.agreement * agreed
                 metrics["loss_agreement"] = agreed.detach()
+            if self.anchor and isinstance(self.generator, RowGenerator):
+                drift = self.generator.drift(made)
+                loss = loss + self.anchor * drift
+                metrics["drift"] = drift.detach()
             if batch is not None:  # privately nobody but the critic sees records
                 with torch.no_grad():
                     real = self.generator.real(batch)

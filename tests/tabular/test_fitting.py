@@ -232,7 +232,7 @@ def test_a_promise_is_kept_and_told() -> None:
     assert ledger.epsilon(model.promise["delta"]) <= 3.0
     assert ledger.epsilon(model.promise["delta"]) > 2.5
     assert ledger.steps[0].count == 40
-    assert ledger.gaussians == (30.0,)
+    assert ledger.gaussians == (30.0, 30.0)  # intervals, and shares
     assert "secret" not in model.promise
     codes = Codes(hospital(), tuple(f"c{i}" for i in range(24)))
     other = tabular.fit(codes, epsilon=3.0, steps=20, batch=100, width=32, public=True).model
