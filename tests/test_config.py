@@ -82,7 +82,7 @@ def test_every_file_of_records_is_valid(path: Path) -> None:
     ("train.clip=0", "train.clip above 0"),
     ("train.rate=-1", "train.rate above 0"),
     ("train.rate=.nan", "train.rate above 0, found nan"),
-    ("train.rate_critic=0", "train.rate_critic above 0"),
+    ("train.rate_critic=-1", "train.rate_critic of at least 0"),
     ("train.ema_epochs=-1", "train.ema_epochs of at least 0"),
     ("canaries.bound=0", "canaries.bound above 0"),
     ("privacy.epsilon=0", "privacy.epsilon above 0"),
@@ -93,6 +93,14 @@ def test_every_file_of_records_is_valid(path: Path) -> None:
 def test_numbers_of_records_out_of_range(setting: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         tabular.parse_tabular("kind: tabular\ndata: {table: x.csv}\n", "t.yaml", [setting])
+
+
+@pytest.mark.parametrize(("kind", "codes"), [
+    *((kind, False) for kind in tabular.ON_ROWS), *((kind, True) for kind in tabular.ON_CODES),
+])  # fmt: skip
+def test_what_a_run_has_decided_is_valid(kind: str, codes: bool) -> None:
+    config = resolved(tabular.with_options(0, {"kind": kind}), 500, codes=codes)
+    assert tabular.parse_tabular(configs.dump(config), "config.yaml") == config
 
 
 def test_options_of_records_are_fields_of_one_section() -> None:

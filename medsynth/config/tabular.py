@@ -266,8 +266,8 @@ def _check_numbers(config: Tabular, where: str) -> None:
         "model.pretraining": model.pretraining,
     }  # fmt: skip
     positive = {
-        "train.clip": train.clip, "train.rate": train.rate, "train.rate_critic": train.rate_critic,
-        "canaries.bound": config.canaries.bound, "privacy.epsilon": private.epsilon,
+        "train.clip": train.clip, "train.rate": train.rate, "canaries.bound": config.canaries.bound,
+        "privacy.epsilon": private.epsilon,
         "privacy.clip_norm": private.clip_norm, "privacy.preprocessing": private.preprocessing,
     }  # fmt: skip
     for key, share in shares.items():
@@ -276,8 +276,12 @@ def _check_numbers(config: Tabular, where: str) -> None:
     for key, number in positive.items():
         if number is not None and not (number > 0 and math.isfinite(number)):
             raise ConfigError(f"{key} above 0", f"{number:g}", where)
-    if not (train.ema_epochs >= 0 and math.isfinite(train.ema_epochs)):
-        raise ConfigError("train.ema_epochs of at least 0", f"{train.ema_epochs:g}", where)
+    # a run without a critic has written 0
+    for key, number in (
+        ("train.rate_critic", train.rate_critic), ("train.ema_epochs", train.ema_epochs),
+    ):  # fmt: skip
+        if number is not None and not (number >= 0 and math.isfinite(number)):
+            raise ConfigError(f"{key} of at least 0", f"{number:g}", where)
     if private.delta is not None and not 0 < private.delta < 1:
         raise ConfigError("privacy.delta above 0 and below 1", f"{private.delta:g}", where)
 

@@ -139,6 +139,22 @@ def test_coverage_neither_gains_by_more_rows_nor_by_their_order() -> None:
     assert tables.coverage(codec, real, ordered, Key(1), 300) == (1.0, 1.0)
 
 
+def test_coverage_of_few_rows_is_judged_by_that_of_few_real_ones() -> None:
+    """No 100 rows have 100 levels, those of held-out people neither."""
+    levels = np.array([f"n{i:02d}" for i in range(100)])
+    real = from_frame(pd.DataFrame({"a": np.tile(levels, 3), "b": [1, 2] * 150}))
+    some = np.random.default_rng(0).choice(levels, 100)
+    held_out = from_frame(pd.DataFrame({"a": some, "b": [1, 2] * 50}), real.schema)
+    found = tables.measure(real, real, Key(0), held_out=held_out)
+    record = next(r for r in found.records if r.metric == "coverage_levels")
+    assert record.n == 100
+    assert record.value is not None
+    assert record.value < 0.8
+    verdict = next(v for v in found.verdicts if v.text.startswith("coverage"))
+    assert verdict.grade == "good"
+    assert "in 100 rows" in verdict.text
+
+
 def test_lost_levels_are_seen(real: Table) -> None:
     women = real.take(np.flatnonzero(real.where("sex", "F")))
     levels, _ = tables.coverage(Codec.fit(real), real, women, Key(0))

@@ -128,8 +128,9 @@ def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
         )
     levels = of("coverage_levels", model="synthetic")
     yield Verdict(
-        GOOD if (levels.value or 0) >= 0.95 else BAD,
-        f"coverage: {levels.value or 0:.0%} of levels above {PREVALENT:.1%} occur, and "
+        GOOD if (levels.value or 0) >= 0.95 * (levels.ceiling or 1) else BAD,
+        f"coverage: {levels.value or 0:.0%} of levels above {PREVALENT:.1%} occur in "
+        f"{levels.n or 0:,} rows ({levels.ceiling or 0:.0%} in as many other real ones), and "
         f"{of('coverage_combinations', model='synthetic').value or 0:.0%} as many distinct rows as "
         "in real ones.",
     )
