@@ -99,17 +99,24 @@ class PhantomRecords:
 
     def run(self) -> int:
         """Make and write."""
+        import json
+
+        from medsynth.commands.records import refuse_foreign, sidecar
         from medsynth.core.codes import Codes
         from medsynth.core.frames import from_frame
+        from medsynth.core.paths import write_text
         from medsynth.core.random import Key
         from medsynth.io import tables
         from medsynth.phantom import records
 
+        refuse_foreign(self.out)
         key = Key(self.seed, ("phantom records",))
         if self.out.suffix == ".npz":
             tables.write_codes(self.out, Codes(*records.codes(self.rows, CODES, key)))
         else:
             tables.write(self.out, from_frame(records.clinical(self.rows, key)))
+        told = {"synthetic": True, "made_by": "phantom", "rows": self.rows, "seed": self.seed}
+        write_text(sidecar(self.out), json.dumps(told, indent=2, sort_keys=True) + "\n")
         console.say(f"{self.rows:,} phantom records in {self.out}")
         if self.json:
             console.answer({"records": self.out, "rows": self.rows})

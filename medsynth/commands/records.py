@@ -62,7 +62,7 @@ class GenerateRecords:
             raise UsageError("both --k and --quasi, or none", "one")
         if self.real is not None and not self.targets:
             raise UsageError("--target beside --real", "none")
-        self._refuse_foreign()
+        refuse_foreign(self.out)
         model = tabular.load(self.model)
         if self.real is not None and model.promise is not None:
             raise UsageError(
@@ -88,7 +88,7 @@ class GenerateRecords:
             told |= {"rows": table.rows, "rules_broken": int((table.broken() > 0).sum())}
         import json
 
-        write_text(_sidecar(self.out), json.dumps(told, indent=2, sort_keys=True) + "\n")
+        write_text(sidecar(self.out), json.dumps(told, indent=2, sort_keys=True) + "\n")
         console.say(f"{told['rows']:,} records in {self.out}")
         if self.json:
             console.answer(told | {"out": self.out})
@@ -139,14 +139,6 @@ class GenerateRecords:
             told["equalised"] = report.to_json()
         return table
 
-    def _refuse_foreign(self) -> None:
-        """Never write over a table that is not ours."""
-        if self.out.exists() and not _sidecar(self.out).exists():
-            raise DataError(
-                "a new file, or synthetic rows of before", "another file", self.out,
-                "Choose another --out, or delete it.",
-            )  # fmt: skip
-
     def _refuse_unpromised(self, model: "TableSynthesizer | CodesSynthesizer") -> None:
         """Hold the model to `epsilon`.
 
@@ -169,7 +161,21 @@ class GenerateRecords:
         console.say(ledger.words(delta))
 
 
-def _sidecar(out: Path) -> Path:
+def refuse_foreign(out: Path) -> None:
+    """Never write over a table that is not ours: ours have a sidecar.
+
+    Raises:
+        DataError: Another file stands there.
+    """
+    if out.exists() and not sidecar(out).exists():
+        raise DataError(
+            "a new file, or synthetic rows of before", "another file", out,
+            "Choose another --out, or delete it.",
+        )  # fmt: skip
+
+
+def sidecar(out: Path) -> Path:
+    """`OUT.json`: where rows come from."""
     return out.with_name(out.name + ".json")
 
 

@@ -22,6 +22,7 @@ GONE = "<NA>"
 """The mark of a value that a frame of texts does not have, unlike an empty text."""
 
 NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
+INFINITE = re.compile(r"[-+]?inf(inity)?", re.IGNORECASE)
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2})?)?")
 IDENTITY = re.compile(r"(^|[\W_])(id|ids|uid|uuid|mrn|nbr|guid|key)($|[\W_])", re.IGNORECASE)
 
@@ -121,6 +122,8 @@ def _column(
         for index, mark in enumerate(marks, 1):
             absent[texts == mark] = index
         numbers = _numbers(texts, absent == 0)
+        if numbers is None:
+            _refuse_infinite(name, texts, absent == 0)
     here = absent == 0
     if declared is None:
         levels = _levels(series, texts, here, dtype)
@@ -179,6 +182,18 @@ def _text(value: Any) -> str:
         text = str(value)
         return text.removesuffix(" 00:00:00")
     return str(value)
+
+
+def _refuse_infinite(name: str, texts: np.ndarray, here: np.ndarray) -> None:
+    """A column of numbers written as text, some of them infinite, is no column of names.
+
+    Raises:
+        DataError: It is such a column.
+    """
+    endless = np.array([bool(INFINITE.fullmatch(t)) for t in texts])
+    if (endless & here).any() and _numbers(texts, here & ~endless) is not None:
+        found = f"infinity in {int((endless & here).sum())} rows"
+        raise DataError("finite numbers", found, name, "Mark them as missing.")
 
 
 def _numbers(texts: np.ndarray, here: np.ndarray) -> np.ndarray | None:

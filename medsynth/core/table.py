@@ -287,7 +287,16 @@ def number_of(column: Column, text: str) -> float:
         )
     try:
         if column.kind == "date":
-            return float(np.datetime64(text, "s").astype("int64") / 86400)
-        return float(text)
+            value = float(np.datetime64(text, "s").astype("int64") / 86400)
+        else:
+            value = float(text)
     except ValueError:
-        raise ConfigError(f"a {column.kind} value of {column.name}", repr(text)) from None
+        raise ConfigError(f"{column.name} as {column.kind}", repr(text)) from None
+    low = -np.inf if column.low is None else column.low
+    high = np.inf if column.high is None else column.high
+    if not low <= value <= high:
+        raise ConfigError(
+            f"{column.name} from {low:g} to {high:g}", repr(text), None,
+            "Nothing beyond was learnt.",
+        )  # fmt: skip
+    return value

@@ -224,7 +224,7 @@ class Fitting:
             if planted is not None:
                 tokens = planted.canaries.tokens
             return TableSynthesizer.of(
-                material.codec, material.layout, model, state, tokens, promise
+                material.codec, material.layout, model, state, tokens, material.never, promise
             )
         assert isinstance(material, CodeMaterial)
         hidden = None if planted is None else planted.canaries

@@ -24,6 +24,7 @@ from medsynth.tabular.autoregressive import AutoregressiveGame, AutoregressiveNe
 from medsynth.tabular.baselines import Copula
 from medsynth.tabular.canaries import Planted
 from medsynth.tabular.codec import Cells, Codec
+from medsynth.tabular.contradictions import Contradictions
 from medsynth.tabular.kinds import BOUNDED, SMALL, planned
 from medsynth.tabular.medgan import Discriminator, MedGan, MedGanGame
 from medsynth.tabular.models import CodeModel, RowModel
@@ -117,6 +118,7 @@ class RowMaterial(Material):
         cells: Rows that are learnt from, canaries included.
         held_out: Rows that tell when to stop.
         warm: Rows that a copula makes, to start from; None for none.
+        never: What no row that is learnt from contradicts; nothing with privacy.
     """
 
     codec: Codec
@@ -124,6 +126,7 @@ class RowMaterial(Material):
     cells: Cells
     held_out: Cells
     warm: Cells | None
+    never: Contradictions
 
     @classmethod
     def of(
@@ -142,9 +145,11 @@ class RowMaterial(Material):
         """
         key = Key(config.seed)
         order = split(table.rows, config, key)
+        never = Contradictions()
         if given is not None:
             codec = given[0]
         else:
+            never = Contradictions.of(table.take(order.learnt))
             rows = table.take(np.sort(order.learnt))
             codec = Codec.fit(rows, config.data.numbers == "modes", config.data.rare)
         whole = codec.cells(table)
@@ -162,7 +167,7 @@ class RowMaterial(Material):
             learnt = Cells(*(np.concatenate(both) for both in zip(learnt, more, strict=True)))
         torch.manual_seed(key.fold("network").integer())
         game = _row_game(config.model, layout, codec, anchored=given is not None)
-        return cls(config, game, planted, codec, layout, learnt, held_out, warm)
+        return cls(config, game, planted, codec, layout, learnt, held_out, warm, never)
 
     @property
     def records(self) -> int:

@@ -21,6 +21,7 @@ from medsynth.core.table import Table, number_of
 from medsynth.errors import ConfigError, DataError, ModelError, UsageError
 from medsynth.tabular.autoregressive import AutoregressiveNetwork, hidden_nats
 from medsynth.tabular.codec import Cells, Codec
+from medsynth.tabular.contradictions import Contradictions
 from medsynth.tabular.material import code_network, row_network
 from medsynth.tabular.models import CodeModel, RowModel
 from medsynth.tabular.sets import CodeRates
@@ -49,6 +50,7 @@ class TableSynthesizer:
         network: In evaluation mode.
         model: How it was made.
         canaries: Tokens of made-up rows that were hidden in the table, `(C, D)`; never sampled.
+        never: What no row contradicts, real or made.
         promise: What was spent of privacy; None for a model without a promise.
         fingerprint: First 16 digits of the SHA-256 of its file, or "unsaved".
     """
@@ -58,6 +60,7 @@ class TableSynthesizer:
     network: RowModel
     model: Model
     canaries: np.ndarray
+    never: Contradictions
     promise: Promise | None = None
     fingerprint: str = "unsaved"
 
@@ -69,6 +72,7 @@ class TableSynthesizer:
         model: Model,
         state: Mapping[str, Tensor],
         canaries: np.ndarray,
+        never: Contradictions,
         promise: Promise | None,
     ) -> "TableSynthesizer":
         """From weights.
@@ -78,12 +82,13 @@ class TableSynthesizer:
         """
         network = row_network(model, layout)
         network.load_state_dict(state)
-        return cls(codec, layout, network.eval().requires_grad_(False), model, canaries, promise)
+        network.eval().requires_grad_(False)
+        return cls(codec, layout, network, model, canaries, never, promise)
 
     def sample(
         self, rows: int, key: Key | int = 0, where: Mapping[str, str] | None = None
     ) -> Table:
-        """Make rows; none is a canary, none breaks a rule of the schema.
+        """Make rows; none is a canary, breaks a rule of the schema or contradicts all real rows.
 
         Args:
             rows: How many.
@@ -105,15 +110,17 @@ class TableSynthesizer:
         cells = self._cells(rows, root, allowed)
         for again in range(TRIES):
             made = _set(self.codec.decode(cells.tokens, root.fold("values"), cells.offsets), where)
-            wrong = np.flatnonzero(_among(cells.tokens, self.canaries) | (made.broken() > 0))
+            faulty = _among(cells.tokens, self.canaries) | (made.broken() > 0)
+            wrong = np.flatnonzero(faulty | self.never.broken(made))
             if not len(wrong):
                 return made
             more = self._cells(len(wrong), root.fold("again", again), allowed)
             for whole, part in zip(cells, more, strict=True):
                 whole[wrong] = part
         raise DataError(
-            "rows that obey all rules of the schema", f"{len(wrong)} of {rows} break them", None,
-            "The rules contradict the condition, or what was learnt.",
+            "rows that contradict neither the rules of the schema nor all real rows",
+            f"{len(wrong):,} of {rows:,} that do", None,
+            "The condition asks for what no real row has, or the rules forbid what was learnt.",
         )  # fmt: skip
 
     def _cells(self, rows: int, key: Key, allowed: Mapping[int, np.ndarray]) -> Cells:
@@ -150,7 +157,11 @@ class TableSynthesizer:
         """Write `model.safetensors`; what it needs to be used again stands inside."""
         arrays = {f"codec.{k}": v for k, v in self.codec.arrays().items()}
         shares = {"layout.shares": np.concatenate(self.layout.shares)}
-        told = {"what": "rows", "codec": json.dumps(self.codec.to_json())}
+        told = {
+            "what": "rows",
+            "codec": json.dumps(self.codec.to_json()),
+            "never": json.dumps(self.never.to_json()),
+        }
         _save(path, self, arrays | shares | {"canaries": self.canaries}, told)
 
 
@@ -324,7 +335,10 @@ def load(path: Path | str) -> TableSynthesizer | CodesSynthesizer:
             edges = np.cumsum(codec.sizes)[:-1]
             shares = tuple(np.split(arrays["layout.shares"], edges))
             layout = replace(Layout.of(codec, None), shares=shares)
-            made = TableSynthesizer.of(codec, layout, model, state, arrays["canaries"], promise)
+            never = Contradictions.from_json(json.loads(metadata["never"]))
+            made = TableSynthesizer.of(
+                codec, layout, model, state, arrays["canaries"], never, promise
+            )
         else:
             known = CodeRates(*(arrays[f"codes.{k}"] for k in ("lengths", "rates", "repeats")))
             hidden = sparse.csr_matrix(arrays["canaries"])

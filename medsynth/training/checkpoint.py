@@ -17,6 +17,7 @@ def save(path: Path, trainer: Trainer, extra: Mapping[str, Any] | None = None) -
     if trainer.world.leads:
         with replacing(path) as beside:
             torch.save({**trainer.state_dict(), "extra": dict(extra or {})}, beside)
+            beside.chmod(0o600)  # a private run keeps its secret there
     trainer.world.barrier()
 
 
