@@ -8,6 +8,7 @@ from medsynth.core.codes import Codes
 from medsynth.core.frames import from_frame, to_frame
 from medsynth.core.random import Key
 from medsynth.core.table import Schema, Table
+from medsynth.errors import DataError
 from medsynth.tabular.fitting import Fitting
 from medsynth.tabular.synthesizer import CodesSynthesizer, TableSynthesizer, load
 from medsynth.training.world import World
@@ -21,14 +22,15 @@ class Fitted:
     def __init__(self, model: TableSynthesizer | CodesSynthesizer, *, bare: bool) -> None:
         self.model, self._bare = model, bare
 
-    def sample(self, rows: int, seed: int = 0, where: Mapping[str, str] | None = None) -> Any:
+    def sample(self, rows: int, seed: int = 0, where: Mapping[str, Any] | None = None) -> Any:
         """New records, of the type that was fitted: a frame with its dtypes, `Codes`, or CSR.
 
         Args:
             rows: How many.
             seed: The same seed gives the same records.
-            where: Column → value that all rows have; code → `"1"` or `"0"`.
+            where: Column → value that all rows have; code → 1 or 0.
         """
+        where = {name: str(value) for name, value in (where or {}).items()}
         if isinstance(self.model, TableSynthesizer):
             return to_frame(self.model.sample(rows, Key(seed, ("table",)), where))
         made = self.model.sample(rows, Key(seed, ("codes",)), where)
@@ -66,6 +68,7 @@ def fit(
         >>> fit(frame, epochs=1).sample(3).dtypes.equals(frame.dtypes)
         True
     """
+    import pandas as pd
     from scipy import sparse
 
     bare = sparse.issparse(records)
@@ -73,6 +76,11 @@ def fit(
         names = tuple(f"code_{index:04d}" for index in range(records.shape[1]))
         records = Codes(records, names)
     elif not isinstance(records, Codes):
+        if not isinstance(records, pd.DataFrame):
+            raise DataError(
+                "a pandas DataFrame, a scipy CSR matrix or Codes", type(records).__name__, None,
+                "For example pandas.DataFrame(array, columns=[…]).",
+            )  # fmt: skip
         records = from_frame(records, schema)
     return Fitted(fit_records(records, schema=schema, seed=seed, shown=shown, **options), bare=bare)
 

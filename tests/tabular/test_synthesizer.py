@@ -55,7 +55,9 @@ def test_conditions_hold_and_the_rest_follows(fitted: tabular.Fitted) -> None:
     assert (men["drug"] == "b").mean() == pytest.approx(0.9, abs=0.05)
     none = fitted.sample(50, where={"weight": ""})
     assert none["weight"].isna().all()
-    assert (fitted.sample(50, where={"age": "63"})["age"] == 63).all()
+    assert (fitted.sample(50, where={"age": 63})["age"] == 63).all()
+    with pytest.raises(ConfigError, match="age from"):
+        fitted.sample(10, where={"age": "300"})
     with pytest.raises(ConfigError, match="Did you mean 'sex'"):
         fitted.sample(10, where={"sexx": "M"})
     with pytest.raises(ConfigError, match="a level of sex"):
@@ -113,5 +115,9 @@ def test_odd_tables_are_modelled_all_the_same(frame: pd.DataFrame) -> None:
 def test_tables_that_cannot_be_fitted() -> None:
     with pytest.raises(DataError, match="at least 50 records"):
         tabular.fit(ward(20))
+    with pytest.raises(DataError, match="DataFrame"):
+        tabular.fit(np.zeros((100, 3)))
+    with pytest.raises(DataError, match="finite"):
+        tabular.fit(pd.DataFrame({"a": ["1", "inf", "3"] * 30}))
     with pytest.raises(DataError, match="identifiers only"):
         tabular.fit(pd.DataFrame({"patient_id": range(100)}))
