@@ -70,3 +70,8 @@ def test_ci_runs_the_command_of_the_readme() -> None:
 def test_the_picture_is_there() -> None:
     for name in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (ROOT / name).stat().st_size < 3e6
+
+
+def test_no_page_has_a_gap() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        assert not re.search(r"@[A-Z]+@", page.read_text()), page
