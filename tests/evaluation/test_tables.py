@@ -15,7 +15,7 @@ from medsynth.core.table import Schema, Table
 from medsynth.errors import ConfigError
 from medsynth.evaluation import disclosed, disclosure, tables
 from medsynth.evaluation.records import Record, Section
-from medsynth.evaluation.tables import privacy
+from medsynth.evaluation.tables import privacy, words
 from medsynth.evaluation.tables.gower import gower, ready
 from medsynth.evaluation.tables.learners import area
 from medsynth.evaluation.tables.utility import utility
@@ -182,6 +182,49 @@ def test_without_held_out_rows_figures_are_refused(real: Table) -> None:
         tables.measure(real, like(real, 400, 3), Key(0), target="age")
     with pytest.raises(ConfigError, match="Did you mean 'died'"):
         tables.measure(real, like(real, 400, 3), Key(0), target="dead")
+
+
+def useful(training: str, value: float, low: float, high: float, *ends: float) -> Record:
+    where = {"training": training, "learner": "gradient boosting"}
+    return Record("table", "utility_auc", where, value, low, high, *ends, n=500)
+
+
+@pytest.mark.parametrize(
+    ("record", "grade", "words_of_it"),
+    [
+        (useful("synthetic", 0.49, 0.45, 0.54, 0.49, 0.93), "bad",
+         "utility (gradient boosting): trained on synthetic rows it reaches 0.49 [0.45, 0.54], on "
+         "real rows 0.93, on independent columns 0.49: 0 % of the way."),
+        (useful("synthetic", 0.70, 0.66, 0.74, 0.5, 0.9), "unknown", ": 50 % of the way."),
+        (useful("synthetic", 0.83, 0.80, 0.86, 0.5, 0.9), "good", ": 82 % of the way."),
+        (useful("synthetic", 0.40, 0.36, 0.44, 0.5, 0.9), "bad", ": −25 % of the way."),
+        (useful("synthetic", 0.53, 0.45, 0.60, 0.5, 0.54), "unknown", "too little to tell."),
+        (useful("synthetic", 0.53, 0.52, 0.54, 0.5, 0.48), "unknown", "too little to tell."),
+        (useful("synthetic", float("nan"), 0.5, 0.6, 0.5, 0.9), "unknown", "or none."),
+        (useful("real+synthetic", 0.91, 0.88, 0.94, 0.5, 0.9), "unknown",
+         "no change that can be told."),
+        (useful("real+synthetic", 0.94, 0.92, 0.96, 0.5, 0.9), "good", ": better."),
+        (useful("real+synthetic", 0.85, 0.82, 0.88, 0.5, 0.9), "bad", ": worse."),
+    ],
+)  # fmt: skip
+def test_utility_is_judged_between_independent_columns_and_real_rows(
+    record: Record, grade: str, words_of_it: str, measured: Section
+) -> None:
+    others = [r for r in measured.records if r.metric != "utility_auc"]
+    lines = [v for v in words.verdicts([*others, record]) if v.text.startswith("utility")]
+    assert [v.grade for v in lines] == [grade]
+    assert lines[0].text.endswith(words_of_it)
+
+
+def test_each_learner_gets_a_verdict_and_a_copula_none(real: Table, measured: Section) -> None:
+    records = [r for r in measured.records if r.metric == "utility_auc"]
+    learners = {r.where["learner"] for r in records}
+    lines = [v for v in measured.verdicts if v.text.startswith("utility")]
+    assert len(lines) == 2 * len(learners) < len(records)
+    assert [v.grade for v in lines if "of the way" in v.text] == ["good"] * len(learners)
+    refused = tables.measure(real, like(real, 400, 3), Key(0), target="died").verdicts
+    lines = [v for v in refused if v.text.startswith("utility")]
+    assert [(v.grade, v.text) for v in lines] == [("unknown", "utility: needs 100 held-out rows.")]
 
 
 def test_baselines_keep_what_they_promise(real: Table) -> None:
