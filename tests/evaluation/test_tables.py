@@ -259,6 +259,42 @@ def test_the_command(real: Table, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "levels of sex" in capsys.readouterr().err
 
 
+def test_who_stands_for_people_must_be_people(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, seed in (("real", 0), ("made", 1), ("held", 2)):
+        people(120, seed).to_csv(tmp_path / f"{name}.csv", index=False)
+
+    def run(**files: str) -> tuple[int, str]:
+        names = {"real": "real", "synthetic": "made", "held-out": "held"} | {
+            option.replace("_", "-"): name for option, name in files.items()
+        }
+        given = [a for o, n in names.items() for a in (f"--{o}", str(tmp_path / f"{n}.csv"))]
+        found = main(["evaluate", "table", *given, "-o", str(tmp_path / "report")])
+        return found, " ".join(capsys.readouterr().err.split())
+
+    made, by_physics = {"synthetic": True, "kind": "ctgan"}, {"made_by": "phantom"}
+    for name, option in (("real", "--real"), ("held", "--held-out")):
+        beside = tmp_path / f"{name}.csv.json"
+        beside.write_text(json.dumps(made))
+        found, told = run()
+        assert found == 1
+        assert f"real rows (or phantoms) for {option}" in told
+        assert "the rows that the model was fitted on" in told
+        beside.write_text(json.dumps(made | by_physics))
+    (tmp_path / "made.csv.json").write_text(json.dumps(made))
+    assert run()[0] == 0
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    for files, options in (
+        ({"synthetic": "real"}, "--real and --synthetic"),
+        ({"held_out": "link"}, "--real and --held-out"),
+        ({"held_out": "made"}, "--synthetic and --held-out"),
+    ):
+        found, told = run(**files)
+        assert found == 1
+        assert f"different files for {options}" in told
+
+
 def test_rules_are_counted_beside_the_real_rows(real: Table) -> None:
     from medsynth.core.table import Rule
 
