@@ -306,6 +306,29 @@ def test_rules_are_counted_beside_the_real_rows(real: Table) -> None:
     section = tables.measure(ruled, ruled, Key(0))
     record = one(section, "rules_broken")
     assert record.value == record.floor == pytest.approx((ruled.broken() > 0).mean())
+    assert not [v for v in section.verdicts if v.text.startswith("rules")]
+
+
+def test_rules_that_are_broken_more_often_than_by_people_are_told(real: Table) -> None:
+    from medsynth.core.table import Rule
+
+    schema = Schema(real.schema.columns, (Rule(("sex", "F"), ("died", "yes")),))
+    ruled = Table(schema, real.values, real.missing)
+    broken = ruled.broken() > 0
+    keeps, breaks = np.flatnonzero(~broken)[:500], np.flatnonzero(broken)
+
+    def told(people: Table, rows: np.ndarray) -> list[tuple[str, str]]:
+        found = tables.measure(people, ruled.take(rows), Key(0)).verdicts
+        return [(v.grade, v.text) for v in found if v.text.startswith("rules")]
+
+    lawful = ruled.take(keeps)
+    assert told(lawful, keeps) == []
+    text = "rules: 0.20% of 500 synthetic rows break one, 0.00% of real ones: more often."
+    assert told(lawful, np.append(keeps[1:], breaks[0])) == [("bad", text)]
+    two, three = (np.append(keeps[n:], breaks[:n]) for n in (2, 3))
+    ((grade, text),) = told(ruled.take(two), three)
+    assert grade == "unknown"
+    assert text.endswith("no difference that can be told.")
 
 
 def few(text: str, schema: Schema | None = None) -> Table:

@@ -108,7 +108,7 @@ def listings(records: Sequence[Record]) -> Iterator[Listing]:
 
 
 def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
-    """One line each on pairs, detection, coverage, utility, groups and every attack."""
+    """One line each on pairs, detection, coverage, rules, utility, groups and every attack."""
 
     def of(metric: str, **where: str) -> Record:
         return next(
@@ -139,12 +139,27 @@ def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
         "in real ones.",
     )
     for record in records:
+        if record.metric == "rules_broken":
+            yield from _broken(record)
         if record.metric == "utility_auc":
             yield from _useful(record)
     for change in records:
         if change.metric == "subgroup_gap_change" and change.where["training"] == "real+synthetic":
             yield _change(change)
     yield from disclosed.verdicts(records)
+
+
+def _broken(record: Record) -> Iterator[Verdict]:
+    """Whether synthetic rows break rules more often than real ones; if not, nothing is said."""
+    value, own = record.value or 0.0, record.floor or 0.0
+    if value <= own:
+        return
+    rows = f"{record.n or 0:,} synthetic rows"
+    told = f"rules: {value:.2%} of {rows} break one, {own:.2%} of real ones"
+    if (value if record.low is None else record.low) > own:
+        yield Verdict(BAD, f"{told}: more often.")
+    else:
+        yield Verdict(UNKNOWN, f"{told}: no difference that can be told.")
 
 
 def _useful(record: Record) -> Iterator[Verdict]:
