@@ -1,8 +1,10 @@
-"""Cohorts and runs as a user gives them to the judge: what cannot be used is refused at once.
+"""Cohorts, rows and runs as a user gives them to the judge: what cannot be used is refused at once.
 
 Knows no networks: all of this is answered within a second, before anything heavy is imported.
 """
 
+from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +43,46 @@ def synthetic(path: Path, option: str = "--synthetic") -> "Cohort":
     todo = f"Make scans for its label maps: `medsynth generate RUN {path} -o synthetic`."
     _require_scans(cohort, option, path, todo)
     return cohort
+
+
+def real_rows(path: Path, option: str) -> None:
+    """Refuse rows or codes that a model made where people's belong; phantoms may stand in.
+
+    Raises:
+        DataError: `PATH.json` says `"synthetic": true` and not that they are phantoms.
+    """
+    from medsynth.commands.records import sidecar
+    from medsynth.evaluation import origin
+    from medsynth.io.sidecar import read_json
+
+    beside = sidecar(path)
+    story = read_json(beside) if beside.exists() else {}
+    if story.get("synthetic") and story.get("made_by") != origin.MADE_BY_PHYSICS:
+        raise DataError(
+            f"real rows (or phantoms) for {option}",
+            f"rows that a model made, says {beside.name}", path,
+            "Synthetic rows cannot stand for people: every figure would look perfect. Give the "
+            "rows that the model was fitted on as --real, and others of real people as --held-out.",
+        )  # fmt: skip
+
+
+def refuse_twice(files: Mapping[str, Path | None]) -> None:
+    """Each side of a comparison needs a file of its own.
+
+    Args:
+        files: Option → its file, by whatever path or link.
+
+    Raises:
+        DataError: Two options name the same one.
+    """
+    here = [(option, f) for option, f in files.items() if f is not None and f.exists()]
+    for (one, path), (other, again) in combinations(here, 2):
+        if path.samefile(again):
+            raise DataError(
+                f"different files for {one} and {other}", "the same one twice", again,
+                "Rows agree with themselves: give the rows that the model was fitted on as "
+                "--real, what it made as --synthetic, and real rows it never saw as --held-out.",
+            )  # fmt: skip
 
 
 def _require_scans(cohort: "Cohort", option: str, path: Path, todo: str) -> None:

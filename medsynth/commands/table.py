@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsynth.commands import console
+from medsynth.commands import console, given
 from medsynth.commands.utility import publish
 from medsynth.errors import DataError, UsageError
 
@@ -66,8 +66,15 @@ class EvaluateTable:
 
         Raises:
             UsageError: Options that do not fit each other.
-            DataError: Files that cannot be read or do not fit each other.
+            DataError: Files that cannot be read or do not fit each other, that are given twice, or
+                rows that a model made in place of real ones.
         """
+        given.refuse_twice(
+            {"--real": self.real, "--synthetic": self.synthetic, "--held-out": self.held_out}
+        )
+        given.real_rows(self.real, "--real")
+        if self.held_out is not None:
+            given.real_rows(self.held_out, "--held-out")
         return self._codes() if self.coded else (self._rows(), [])
 
     def _rows(self) -> "Section":
@@ -96,10 +103,10 @@ class EvaluateTable:
         from medsynth.evaluation import report
 
         of_rows = {"target": self.target, "subgroup": self.subgroup, "schema": self.schema}
-        given = [f"--{name}" for name, value in of_rows.items() if value is not None]
-        if given:
+        named = [f"--{name}" for name, value in of_rows.items() if value is not None]
+        if named:
             raise UsageError(
-                "options that codes have", ", ".join(given), None,
+                "options that codes have", ", ".join(named), None,
                 "They are for tables with a row per record; every frequent code is predicted.",
             )  # fmt: skip
         real = self._read(self.real)

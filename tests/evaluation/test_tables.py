@@ -15,7 +15,7 @@ from medsynth.core.table import Schema, Table
 from medsynth.errors import ConfigError
 from medsynth.evaluation import disclosed, disclosure, tables
 from medsynth.evaluation.records import Record, Section
-from medsynth.evaluation.tables import privacy
+from medsynth.evaluation.tables import privacy, words
 from medsynth.evaluation.tables.gower import gower, ready
 from medsynth.evaluation.tables.learners import area
 from medsynth.evaluation.tables.utility import utility
@@ -184,6 +184,49 @@ def test_without_held_out_rows_figures_are_refused(real: Table) -> None:
         tables.measure(real, like(real, 400, 3), Key(0), target="dead")
 
 
+def useful(training: str, value: float, low: float, high: float, *ends: float) -> Record:
+    where = {"training": training, "learner": "gradient boosting"}
+    return Record("table", "utility_auc", where, value, low, high, *ends, n=500)
+
+
+@pytest.mark.parametrize(
+    ("record", "grade", "words_of_it"),
+    [
+        (useful("synthetic", 0.49, 0.45, 0.54, 0.49, 0.93), "bad",
+         "utility (gradient boosting): trained on synthetic rows it reaches 0.49 [0.45, 0.54], on "
+         "real rows 0.93, on independent columns 0.49: 0 % of the way."),
+        (useful("synthetic", 0.70, 0.66, 0.74, 0.5, 0.9), "unknown", ": 50 % of the way."),
+        (useful("synthetic", 0.83, 0.80, 0.86, 0.5, 0.9), "good", ": 82 % of the way."),
+        (useful("synthetic", 0.40, 0.36, 0.44, 0.5, 0.9), "bad", ": −25 % of the way."),
+        (useful("synthetic", 0.53, 0.45, 0.60, 0.5, 0.54), "unknown", "too little to tell."),
+        (useful("synthetic", 0.53, 0.52, 0.54, 0.5, 0.48), "unknown", "too little to tell."),
+        (useful("synthetic", float("nan"), 0.5, 0.6, 0.5, 0.9), "unknown", "or none."),
+        (useful("real+synthetic", 0.91, 0.88, 0.94, 0.5, 0.9), "unknown",
+         "no change that can be told."),
+        (useful("real+synthetic", 0.94, 0.92, 0.96, 0.5, 0.9), "good", ": better."),
+        (useful("real+synthetic", 0.85, 0.82, 0.88, 0.5, 0.9), "bad", ": worse."),
+    ],
+)  # fmt: skip
+def test_utility_is_judged_between_independent_columns_and_real_rows(
+    record: Record, grade: str, words_of_it: str, measured: Section
+) -> None:
+    others = [r for r in measured.records if r.metric != "utility_auc"]
+    lines = [v for v in words.verdicts([*others, record]) if v.text.startswith("utility")]
+    assert [v.grade for v in lines] == [grade]
+    assert lines[0].text.endswith(words_of_it)
+
+
+def test_each_learner_gets_a_verdict_and_a_copula_none(real: Table, measured: Section) -> None:
+    records = [r for r in measured.records if r.metric == "utility_auc"]
+    learners = {r.where["learner"] for r in records}
+    lines = [v for v in measured.verdicts if v.text.startswith("utility")]
+    assert len(lines) == 2 * len(learners) < len(records)
+    assert [v.grade for v in lines if "of the way" in v.text] == ["good"] * len(learners)
+    refused = tables.measure(real, like(real, 400, 3), Key(0), target="died").verdicts
+    lines = [v for v in refused if v.text.startswith("utility")]
+    assert [(v.grade, v.text) for v in lines] == [("unknown", "utility: needs 100 held-out rows.")]
+
+
 def test_baselines_keep_what_they_promise(real: Table) -> None:
     alone, tied = Independent.fit(real), Copula.fit(real)
     samples = [model.sample(4000, Key(2)) for model in (alone, tied)]
@@ -216,6 +259,42 @@ def test_the_command(real: Table, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "levels of sex" in capsys.readouterr().err
 
 
+def test_who_stands_for_people_must_be_people(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, seed in (("real", 0), ("made", 1), ("held", 2)):
+        people(120, seed).to_csv(tmp_path / f"{name}.csv", index=False)
+
+    def run(**files: str) -> tuple[int, str]:
+        names = {"real": "real", "synthetic": "made", "held-out": "held"} | {
+            option.replace("_", "-"): name for option, name in files.items()
+        }
+        given = [a for o, n in names.items() for a in (f"--{o}", str(tmp_path / f"{n}.csv"))]
+        found = main(["evaluate", "table", *given, "-o", str(tmp_path / "report")])
+        return found, " ".join(capsys.readouterr().err.split())
+
+    made, by_physics = {"synthetic": True, "kind": "ctgan"}, {"made_by": "phantom"}
+    for name, option in (("real", "--real"), ("held", "--held-out")):
+        beside = tmp_path / f"{name}.csv.json"
+        beside.write_text(json.dumps(made))
+        found, told = run()
+        assert found == 1
+        assert f"real rows (or phantoms) for {option}" in told
+        assert "the rows that the model was fitted on" in told
+        beside.write_text(json.dumps(made | by_physics))
+    (tmp_path / "made.csv.json").write_text(json.dumps(made))
+    assert run()[0] == 0
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    for files, options in (
+        ({"synthetic": "real"}, "--real and --synthetic"),
+        ({"held_out": "link"}, "--real and --held-out"),
+        ({"held_out": "made"}, "--synthetic and --held-out"),
+    ):
+        found, told = run(**files)
+        assert found == 1
+        assert f"different files for {options}" in told
+
+
 def test_rules_are_counted_beside_the_real_rows(real: Table) -> None:
     from medsynth.core.table import Rule
 
@@ -227,6 +306,29 @@ def test_rules_are_counted_beside_the_real_rows(real: Table) -> None:
     section = tables.measure(ruled, ruled, Key(0))
     record = one(section, "rules_broken")
     assert record.value == record.floor == pytest.approx((ruled.broken() > 0).mean())
+    assert not [v for v in section.verdicts if v.text.startswith("rules")]
+
+
+def test_rules_that_are_broken_more_often_than_by_people_are_told(real: Table) -> None:
+    from medsynth.core.table import Rule
+
+    schema = Schema(real.schema.columns, (Rule(("sex", "F"), ("died", "yes")),))
+    ruled = Table(schema, real.values, real.missing)
+    broken = ruled.broken() > 0
+    keeps, breaks = np.flatnonzero(~broken)[:500], np.flatnonzero(broken)
+
+    def told(people: Table, rows: np.ndarray) -> list[tuple[str, str]]:
+        found = tables.measure(people, ruled.take(rows), Key(0)).verdicts
+        return [(v.grade, v.text) for v in found if v.text.startswith("rules")]
+
+    lawful = ruled.take(keeps)
+    assert told(lawful, keeps) == []
+    text = "rules: 0.20% of 500 synthetic rows break one, 0.00% of real ones: more often."
+    assert told(lawful, np.append(keeps[1:], breaks[0])) == [("bad", text)]
+    two, three = (np.append(keeps[n:], breaks[:n]) for n in (2, 3))
+    ((grade, text),) = told(ruled.take(two), three)
+    assert grade == "unknown"
+    assert text.endswith("no difference that can be told.")
 
 
 def few(text: str, schema: Schema | None = None) -> Table:

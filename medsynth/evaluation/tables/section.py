@@ -1,6 +1,7 @@
 """All figures of a synthetic table, as a section of the report."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,7 +10,7 @@ from medsynth.core.random import Key
 from medsynth.core.table import Table
 from medsynth.evaluation import disclosure
 from medsynth.evaluation.disclosure import MIN_ROWS, NAME
-from medsynth.evaluation.records import Record, Section
+from medsynth.evaluation.records import Record, Section, counted
 from medsynth.evaluation.tables import words
 from medsynth.evaluation.tables.figures import (
     MOST_ROWS,
@@ -60,9 +61,7 @@ def measure(
     if again is None:
         records += disclosure.unknown(0 if held_out is None else held_out.rows)
     if real.schema.rules:
-        broken = float((made.broken() > 0).mean())
-        own = float((real.broken() > 0).mean())
-        records.append(Record(NAME, "rules_broken", {}, broken, floor=own, n=made.rows))
+        records.append(_broken(real, made))
     return Section(
         NAME,
         "Table: are the rows like real ones, and nobody's?",
@@ -72,6 +71,15 @@ def measure(
         tuple(words.verdicts(records)),
         words.LIMITS,
     )
+
+
+def _broken(real: Table, made: Table) -> Record:
+    """Share of synthetic rows that break a rule, with its exact interval; floor: of real rows."""
+    broken = int((made.broken() > 0).sum())
+    own = float((real.broken() > 0).mean())
+    ends = counted(NAME, "rules_broken", {}, broken, made.rows)
+    low, high = ((bound or 0.0) / made.rows for bound in (ends.low, ends.high))
+    return replace(ends, value=broken / made.rows, low=low, high=high, floor=own)
 
 
 def _likeness(

@@ -1,6 +1,7 @@
 """What the figures of a table mean: method, listings, verdicts, limits; no measurements."""
 
 from collections.abc import Iterator, Sequence
+from math import isfinite
 
 from medsynth.core.table import Table
 from medsynth.evaluation import disclosed
@@ -22,6 +23,9 @@ from medsynth.evaluation.tables.privacy import GUESSED, MOST_RELEASED, PEOPLE
 LIKENESS = (
     "marginals", "pairs", "coverage_levels", "coverage_combinations", "detection_auc",
 )  # fmt: skip
+REACHED, MISSED = 0.8, 0.2
+"""Of the way from independent columns to real rows: useful from here, useless below that."""
+
 LIMITS = (
     *disclosed.LIMITS,
     "Figures over columns and pairs do not see relations among three columns; detection does, as "
@@ -104,7 +108,7 @@ def listings(records: Sequence[Record]) -> Iterator[Listing]:
 
 
 def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
-    """One line each on pairs, detection, coverage, groups and every attack."""
+    """One line each on pairs, detection, coverage, rules, utility, groups and every attack."""
 
     def of(metric: str, **where: str) -> Record:
         return next(
@@ -134,10 +138,66 @@ def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
         f"{of('coverage_combinations', model='synthetic').value or 0:.0%} as many distinct rows as "
         "in real ones.",
     )
+    for record in records:
+        if record.metric == "rules_broken":
+            yield from _broken(record)
+        if record.metric == "utility_auc":
+            yield from _useful(record)
     for change in records:
         if change.metric == "subgroup_gap_change" and change.where["training"] == "real+synthetic":
             yield _change(change)
     yield from disclosed.verdicts(records)
+
+
+def _broken(record: Record) -> Iterator[Verdict]:
+    """Whether synthetic rows break rules more often than real ones; if not, nothing is said."""
+    value, own = record.value or 0.0, record.floor or 0.0
+    if value <= own:
+        return
+    rows = f"{record.n or 0:,} synthetic rows"
+    told = f"rules: {value:.2%} of {rows} break one, {own:.2%} of real ones"
+    if (value if record.low is None else record.low) > own:
+        yield Verdict(BAD, f"{told}: more often.")
+    else:
+        yield Verdict(UNKNOWN, f"{told}: no difference that can be told.")
+
+
+def _useful(record: Record) -> Iterator[Verdict]:
+    """What training on synthetic rows is worth, or on both kinds; a copula is no subject."""
+    if "refused" in record.where:
+        yield Verdict(UNKNOWN, f"utility: {record.where['refused']}.")
+        return
+    what, training = f"utility ({record.where['learner']})", record.where["training"]
+    if training == "copula":
+        return
+    value, floor, ceiling = (
+        float("nan") if figure is None else figure
+        for figure in (record.value, record.floor, record.ceiling)
+    )
+    low = value if record.low is None else record.low
+    high = value if record.high is None else record.high
+    if not all(isfinite(figure) for figure in (value, floor, ceiling, low, high)):
+        yield Verdict(UNKNOWN, f"{what}: held-out rows have one level of the target, or none.")
+    elif training == "synthetic":
+        told = (
+            f"{what}: trained on synthetic rows it reaches {interval(record)}, on real rows "
+            f"{number(ceiling)}, on independent columns {number(floor)}"
+        )
+        if ceiling <= floor or low <= floor <= ceiling <= high:
+            yield Verdict(UNKNOWN, f"{told}: real rows teach too little to tell.")
+            return
+        way = (value - floor) / (ceiling - floor)
+        grade = GOOD if way >= REACHED else BAD if way < MISSED else UNKNOWN
+        yield Verdict(grade, f"{told}: {number(round(100 * way))} % of the way.")
+    else:
+        told = f"{what}: on real and synthetic rows {interval(record, 3)}, on real ones alone "
+        told += number(ceiling, 3)
+        if low > ceiling:
+            yield Verdict(GOOD, f"{told}: better.")
+        elif high < ceiling:
+            yield Verdict(BAD, f"{told}: worse.")
+        else:
+            yield Verdict(UNKNOWN, f"{told}: no change that can be told.")
 
 
 def _change(change: Record) -> Verdict:
