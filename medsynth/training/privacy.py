@@ -166,6 +166,7 @@ def joint(sigmas: Sequence[float]) -> float:
     return sum(sigma**-2 for sigma in sigmas) ** -0.5 if len(sigmas) > 1 else sigmas[0]
 
 
+@cache
 def noise_for(
     epsilon: float, delta: float, rate: float, steps: int, spent: Ledger | None = None
 ) -> float:
