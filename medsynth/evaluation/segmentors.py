@@ -32,8 +32,12 @@ KINDS = ("gan", "dynunet")
 PLAIN = Augmentation(mirror=False, rotation_deg=0, scale=0, gamma=0, gain=0)
 """Random crops only."""
 
-USUAL = Augmentation(mirror=True, rotation_deg=12, scale=0.12, gamma=0.3, gain=0.2, elastic=1.0)
-"""Crops, mirroring, rotation, scaling, contrast, brightness, elastic deformation."""
+USUAL = Augmentation(
+    mirror=True, rotation_deg=15, scale=0.15, gamma=0.4, gain=0.3, elastic=1.0,
+    lift=0.1, shading=0.2, blur=1.2, noise=0.06,
+)  # fmt: skip
+"""Crops, mirroring, rotation, scaling, elastic deformation; contrast, brightness, shading, blur
+and noise per scan: about what nnU-Net does."""
 
 GAN_WIDTHS, GAN_HEAD, JUDGE_WIDTHS = (24, 48, 72, 96), 12, (24, 48)
 UNET_WIDTHS = (16, 32, 64, 96)

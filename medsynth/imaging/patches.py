@@ -13,6 +13,7 @@ from itertools import count
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -36,6 +37,11 @@ class Augmentation:
         gain: Largest change of the log of the brightness, per scan.
         elastic: Standard deviation in voxels of a smooth random displacement, a knot every
             quarter of the patch.
+        lift: Largest brightness that is added to (or taken from) all of the brain, per scan.
+        shading: Standard deviation of the log of a smooth field, two knots along each edge, per
+            scan.
+        blur: Largest standard deviation in voxels of a Gaussian filter, of half of the scans.
+        noise: Largest standard deviation of Gaussian noise, per scan.
     """
 
     mirror: bool = True
@@ -44,6 +50,15 @@ class Augmentation:
     gamma: float = 0.15
     gain: float = 0.1
     elastic: float = 0.0
+    lift: float = 0.0
+    shading: float = 0.0
+    blur: float = 0.0
+    noise: float = 0.0
+
+    @property
+    def rescans(self) -> bool:
+        """Whether scans are made to look as if another scanner had made them."""
+        return max(self.lift, self.shading, self.blur, self.noise) > 0
 
 
 @dataclass(frozen=True)
@@ -158,6 +173,8 @@ class Patches:
             scans, labels = scans[:, ::-1], labels[::-1]
         scale = gain[:, None, None, None]
         scans = np.clip(scans, 0, None) ** gamma[:, None, None, None] * scale
+        if how.rescans:
+            scans = _rescanned(scans, how, key.fold("scanner").numpy())
         if self.channels.source is None:
             scans = scans * (labels > 0)
         if self.prior is None or self.channels.target is None:
@@ -213,6 +230,24 @@ def _window(array: np.ndarray, centre: np.ndarray, size: Sequence[int]) -> np.nd
     i, j, k = take
     a, b, c = put
     out[..., a, b, c] = array[..., i, j, k]
+    return out
+
+
+def _rescanned(scans: np.ndarray, how: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """Scans `(C, I, J, K)` as another scanner might show them; background stays 0."""
+    inside = (scans > 0).any(0)
+    out = np.zeros_like(scans)
+    knots = torch.from_numpy(rng.standard_normal((1, len(scans), 3, 3, 3)).astype(np.float32))
+    fields = functional.interpolate(knots, inside.shape, mode="trilinear", align_corners=True)[
+        0
+    ].numpy()
+    for scan, field, result in zip(scans, fields, out, strict=True):
+        lift, sigma, noise = rng.uniform(-1, 1), rng.uniform(-1, 1), rng.uniform(0, 1)
+        if sigma > 0 and how.blur > 0:
+            scan = ndimage.gaussian_filter(scan, sigma * how.blur, truncate=2.5)
+        scan = (scan + lift * how.lift) * np.exp(how.shading * field)
+        scan += noise * how.noise * rng.standard_normal(scan.shape, np.float32)
+        result[inside] = np.clip(scan[inside], 1e-3, None)
     return out
 
 

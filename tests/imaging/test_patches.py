@@ -1,5 +1,6 @@
 """Training data: prepared once, drawn as a function of the key, turned together."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,3 +141,21 @@ def test_what_a_case_lacks_is_named(phantoms: Path, tmp_path: Path) -> None:
     write_labels(tmp_path / "x.nii.gz", small)
     with pytest.raises(GeometryError, match="one grid"):
         read_case(replace(case, brain=tmp_path / "x.nii.gz"), ("t1n",), "brain", "brats2023")
+
+
+def test_another_scanner_changes_scans_inside_the_brain_only(examples: list[Example]) -> None:
+    plain = Augmentation(mirror=False, rotation_deg=0, scale=0, gamma=0, gain=0)
+    rescanned = replace(plain, lift=0.1, shading=0.2, blur=1.2, noise=0.06)
+    key = Key(3)
+    before, labels, _ = _patches(examples, plain).draw(examples[0], key)
+    after, same, _ = _patches(examples, rescanned).draw(examples[0], key)
+    again, _, _ = _patches(examples, rescanned).draw(examples[0], key)
+    inside = (before > 0).any(0)
+    assert np.array_equal(labels, same)
+    assert np.array_equal(after, again)
+    assert not after[:, ~inside].any()
+    assert (after[:, inside] > 0).all()
+    assert (np.abs(after - before)[:, inside].mean(1) > 0.01).all()
+    quiet = replace(plain, noise=1e-9)
+    nearly, _, _ = _patches(examples, quiet).draw(examples[0], key)
+    np.testing.assert_allclose(nearly[:, inside], before[:, inside].clip(1e-3), atol=1e-5)
