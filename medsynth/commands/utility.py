@@ -113,8 +113,9 @@ def _cases(table: "Utility") -> list[Cases]:
     from medsynth.core.cohort import Cohort
     from medsynth.evaluation import origin
 
-    for model in {fold.model or table.model for fold in table.folds} or {table.model}:
-        _require_run(model)
+    if table.synthetic or any(fold.synthetic for fold in table.folds):
+        for model in {fold.model or table.model for fold in table.folds} or {table.model}:
+            _require_run(model)
     real = given.real(Path(table.real), "`real`")
     every = table.folds or (
         Fold(tuple(sorted({c.subject for c in real.part("test")})), table.synthetic, table.model),
@@ -124,7 +125,7 @@ def _cases(table: "Utility") -> list[Cases]:
     for fold in every:
         test = Cohort(real.scheme, tuple(c for c in real if c.subject in fold.test))
         rest = Cohort(real.scheme, tuple(c for c in real if c.subject not in fold.test))
-        _enough(fold, test.cases, rest.cases, table.real)
+        _enough(fold, test.cases, rest.cases, table)
         model, source = fold.model or table.model, fold.synthetic or table.synthetic
         _refuse_seen(model, fold.test)
         made = nobody
@@ -184,8 +185,11 @@ def _folds(cases: Sequence[Cases], table: "Utility", out: Path) -> tuple[list[An
     return folds, sizes
 
 
-def _enough(fold: "Fold", test: Sequence["Case"], rest: Sequence["Case"], where: str) -> None:
-    if not test or not rest:
+def _enough(
+    fold: "Fold", test: Sequence["Case"], rest: Sequence["Case"], table: "Utility"
+) -> None:
+    where = table.real
+    if not test or (not rest and any("real" in column for column in table.training)):
         raise DataError(
             "real cases to train on and real cases to test on",
             f"{len(rest)} and {len(test)}",
