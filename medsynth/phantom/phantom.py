@@ -11,7 +11,7 @@ from medsynth.core.cohort import MODALITIES
 from medsynth.core.labels import BRAIN, TISSUE
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap, Source, Volume
-from medsynth.phantom import anatomy, scanner, tumour
+from medsynth.phantom import anatomy, mimics, scanner, tumour
 from medsynth.phantom.atlas import atlas
 from medsynth.phantom.fields import Box, blur, smooth_fields
 from medsynth.phantom.signal import Protocol, substances
@@ -24,6 +24,9 @@ FRAME_MM = (240, 240, 155)
 
 FRAME_START_MM = (-120.0, -134.0, -73.0)
 
+
+PURITY = {"ED": 0.45, "NCR": 0.6}
+"""Least share of a voxel that is oedema or core; the rest is the tissue that they infiltrate."""
 
 GROWTH_MM = 2.0
 """Voxels on which the anatomy is made for the tumour to grow in, before it is displaced."""
@@ -115,10 +118,10 @@ def _stripped(brain: Tensor, key: Key, box: Box) -> Tensor:
     """The brain as a skull-stripping tool leaves it: a little too much or too little, here and
     there."""
     rng = key.numpy()
-    bias = rng.uniform(-0.12, 0.12)
+    bias = rng.uniform(-0.35, 0.05)
     soft = blur(brain[None].float(), 1.5 / box.spacing_mm)[0]
     uneven = 0.12 * smooth_fields(key.fold("uneven"), 1, box, 12.0)[0]
-    return (soft + uneven + bias > 0.5) & brain
+    return ((soft + uneven + bias > 0.5) | (soft > 0.97)) & brain
 
 
 def _signals(fractions: Tensor, labels: Tensor, protocol: Protocol, key: Key, box: Box) -> Tensor:
@@ -136,37 +139,28 @@ def _signals(fractions: Tensor, labels: Tensor, protocol: Protocol, key: Key, bo
         if not bool(here.any()):
             continue
         weight = blur(here[None].float(), sharpness)[0]
-        weight = weight * float(rng.uniform(0.75, 1)) if name == "ED" else weight
+        weight = weight * float(rng.uniform(PURITY.get(name, 1.0), 1))
         strength = float(rng.uniform(0.04, 0.16)) * (0.3 if name == "RC" else 1.0)
         amounts = [strength * float(rng.uniform(0.5, 1.5)) for _ in range(4)]
-        values = protocol.signals(*of[name])
+        amounts[mimics.T1C] *= 2 if name == "ET" else 1  # no tumour takes up evenly
+        values = protocol.signals(*of[name]) * _unlike(rng, 0.12)
         for index in range(4):
             texture = 1 + amounts[index] * (rough[index % 2] + 0.4 * fine)
             signals[index] += weight * float(values[index]) * texture.clamp(0.3, 2)
         rest -= weight
     rest = rest.clamp_min(0)
     for channel, name in enumerate(TISSUE):
-        values = protocol.signals(*of[name])
+        values = protocol.signals(*of[name]) * _unlike(rng, 0.06)
         weight = fractions[channel] * rest * (1 + (0.0 if name == "CSF" else 0.02) * healthy)
         for index in range(4):
             signals[index] += weight * float(values[index])
-    return _with_vessels(signals, fractions, protocol, key.fold("vessels"), box)
+    return mimics.add(signals, fractions, protocol, key.fold("vessels"), box)
 
 
-def _with_vessels(
-    signals: Tensor, fractions: Tensor, protocol: Protocol, key: Key, box: Box
-) -> Tensor:
-    """Tubes where two smooth fields vanish together; bright with contrast, else dark."""
-    pair = smooth_fields(key.fold("where"), 2, box, 6.0)
-    width = 0.09 * max(1.0, box.spacing_mm / 1.5)
-    tube = torch.exp(-pair.square().sum(0) / width**2)
-    near_csf = blur(fractions[:1], 1.5 / box.spacing_mm)[0].clamp(0, 1)
-    share = 0.55 * tube * (fractions.sum(0) > 0.5) * (0.15 + 0.85 * near_csf).clamp(0, 1)
-    blood = protocol.signals(*substances(key)["BLOOD"])
-    for index, value in enumerate(blood.tolist()):
-        flowing = value if index == 1 else 0.35 * value
-        signals[index] = signals[index] * (1 - share) + share * flowing
-    return signals
+def _unlike(rng: np.random.Generator, spread: float) -> np.ndarray:
+    """Factors by which the four signals of a structure differ from their equations, which know
+    nothing of magnetisation transfer, flow, diffusion or echo trains."""
+    return np.exp(spread * rng.standard_normal(4)).astype(np.float32)
 
 
 def _framed(scans: Tensor, labels: Tensor, box: Box, parameters: dict[str, Any]) -> Phantom:

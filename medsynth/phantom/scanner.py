@@ -16,9 +16,9 @@ def draw(key: Key) -> dict[str, Any]:
     return {
         "slice_mm": float(rng.uniform(2.0, 5.0)) if thick else 1.0,
         "slice_axis": int(rng.choice(3, p=[0.15, 0.15, 0.7])),
-        "in_plane_mm": float(rng.uniform(0.6, 1.1)),
+        "in_plane_mm": float(rng.uniform(0.8, 1.8)),
         "shading": float(rng.uniform(0.03, 0.14)),
-        "noise": float(rng.uniform(0.006, 0.03)),
+        "noise": float(rng.uniform(0.004, 0.022)),
         "shift_mm": [float(v) for v in 0.25 * rng.standard_normal(3)],
         "brightness": float(rng.uniform(400, 3000)),
     }

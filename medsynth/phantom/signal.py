@@ -91,18 +91,18 @@ class Protocol:
         rng = key.numpy()
         t1 = (
             ("spin_echo", float(rng.uniform(400, 700)), float(rng.uniform(8, 16)))
-            if rng.random() < 0.5
+            if rng.random() < 0.6
             else ("gradient_echo", float(rng.uniform(9, 25)), float(rng.uniform(14, 28)))
         )
         return cls(
             t1,
-            (float(rng.uniform(3500, 6000)), float(rng.uniform(80, 115))),
+            (float(rng.uniform(3500, 6000)), float(rng.uniform(75, 110))),
             (
                 float(rng.uniform(8500, 11000)),
                 float(rng.uniform(2350, 2650)),
-                float(rng.uniform(90, 140)),
+                float(rng.uniform(75, 125)),
             ),
-            float(rng.uniform(0.12, 0.65)),
+            float(rng.uniform(0.05, 0.36)),
         )
 
     def t1_signal(self, of: Substance) -> float:
@@ -152,19 +152,19 @@ def substances(key: Key) -> dict[str, tuple[Substance, float]]:
     def vary(value: float, spread: float) -> float:
         return float(value * np.exp(spread * rng.standard_normal()))
 
-    fluid = bool(rng.random() < 0.35)
-    core_t1, core_t2 = (2600.0, 300.0) if fluid else (1750.0, 190.0)
+    fluid = bool(rng.random() < 0.25)
+    core_t1, core_t2 = (2300.0, 280.0) if fluid else (1450.0, 170.0)
     field = rng.uniform(0.9, 1.1)
     return {
         "CSF": (Substance(vary(4100, 0.05), vary(1700, 0.12), 1.0), 0.0),
-        "GM": (Substance(vary(1350 * field, 0.05), vary(99, 0.05), 0.84), 0.01),
-        "WM": (Substance(vary(850 * field, 0.06), vary(74, 0.05), 0.71), 0.005),
+        "GM": (Substance(vary(1280 * field, 0.07), vary(89, 0.05), 0.82), 0.01),
+        "WM": (Substance(vary(860 * field, 0.07), vary(75, 0.05), 0.74), 0.005),
         "NCR": (
             Substance(vary(core_t1, 0.18), vary(core_t2, 0.25), 0.90),
             float(rng.uniform(0, 0.06)),
         ),
-        "ED": (Substance(vary(1300, 0.12), vary(172, 0.16), 0.82), 0.01),
-        "ET": (Substance(vary(1450, 0.12), vary(180, 0.18), 0.86), 1.0),
+        "ED": (Substance(vary(1250, 0.12), vary(138, 0.16), 0.81), 0.01),
+        "ET": (Substance(vary(1300, 0.12), vary(145, 0.18), 0.85), 1.0),
         "RC": (Substance(vary(3600, 0.12), vary(1200, 0.3), 0.98), 0.02),
         "BLOOD": (Substance(vary(1600, 0.05), 40.0, 0.75), float(rng.uniform(0.6, 1.2))),
     }

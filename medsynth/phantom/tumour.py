@@ -17,6 +17,9 @@ from medsynth.phantom.fields import Box, blur, resample, smooth_fields
 GRID_MM = 4.0
 """Growth is computed on voxels of this size and interpolated."""
 
+THINNEST = 0.08
+"""Least rim of a ring, on the scale of the blurred outline: about a millimetre."""
+
 
 @dataclass(frozen=True, eq=False)
 class Tumour:
@@ -36,19 +39,20 @@ class Tumour:
 def draw(key: Key) -> dict[str, Any]:
     """The parameters of one tumour, JSON-able."""
     rng = key.numpy()
-    kind = str(rng.choice(["ring", "solid", "patchy", "non-enhancing"], p=[0.5, 0.1, 0.2, 0.2]))
+    kind = str(rng.choice(["ring", "solid", "patchy", "non-enhancing"], p=[0.45, 0.05, 0.2, 0.3]))
     resected = bool(kind != "non-enhancing" and rng.random() < 0.06)
     return {
         "kind": kind,
-        "volume_ml": float(np.exp(rng.uniform(np.log(4), np.log(75)))),
+        "volume_ml": float(np.exp(rng.uniform(np.log(6), np.log(170)))),
         "white_over_grey": float(rng.uniform(4, 12)),
         "width": float(rng.uniform(0.5, 2.2)),
         "foci": 2 if rng.random() < 0.12 else 1,
-        "ragged": float(rng.uniform(0.08, 0.28)),
+        "ragged": float(rng.uniform(0.04, 0.22)),
         "push": float(rng.uniform(0.2, 0.8)),
-        "rim": float(rng.uniform(0.14, 0.42)),
+        "rim": float(rng.uniform(0.08, 0.36)),
         "necrosis": float(rng.uniform(-0.6, 1.0)),
         "oedema_mm": float(rng.uniform(2, 24)),
+        "grain_mm": float(rng.uniform(3.5, 9)),
         "resected": resected,
     }
 
@@ -149,11 +153,11 @@ def paint(tumour: Tumour, fractions: Tensor, box: Box, key: Key) -> Tensor:
     """
     p = tumour.parameters
     density = resample(tumour.density[None], tumour.grid, box)[0]
-    rough = smooth_fields(key.fold("coarse"), 1, box, 4.5)[0]
+    rough = smooth_fields(key.fold("coarse"), 1, box, p["grain_mm"])[0]
     fine = smooth_fields(key.fold("fine"), 1, box, 1.8)[0]
     csf = fractions[0]
     brain = fractions.sum(0) > 0.5
-    level = density + p["ragged"] * (0.6 * rough + 0.3 * fine) * (density > 0.02)
+    level = density + p["ragged"] * (0.7 * rough + 0.15 * fine) * (density > 0.02)
     core = (level > 0.5) & brain & ((csf < 0.6) | (density > 0.8))
     inner = resample(blur((tumour.density[None] > 0.5).float(), 1.4), tumour.grid, box)[0]
     inner = inner + 0.25 * p["ragged"] * rough
@@ -189,7 +193,7 @@ def _necrosis(p: dict[str, Any], inner: Tensor, rough: Tensor, fine: Tensor) -> 
         return inner > 2
     if p["kind"] == "patchy":
         return rough + 0.5 * fine < 0.6 + 0.6 * p["necrosis"]
-    return inner + 0.08 * fine > 0.5 + p["rim"] - 0.15 * p["necrosis"]
+    return inner + 0.08 * fine > 0.5 + max(p["rim"] - 0.15 * p["necrosis"], THINNEST)
 
 
 def _slope(data: Tensor, axis: int) -> Tensor:
