@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "medsynth"
 LEVELS = {
-    "errors": 0, "core": 1, "config": 1, "io": 2, "phantom": 2, "edit": 2, "training": 2,
+    "errors": 0, "core": 1, "config": 1, "box": 1, "io": 2, "phantom": 2, "edit": 2, "training": 2,
     "imaging": 3, "tabular": 3, "generation": 4, "evaluation": 4, "show": 4, "build": 5,
     "commands": 6, "cli": 7, "__main__": 8, "__init__": -1,
 }  # fmt: skip
