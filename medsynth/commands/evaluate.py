@@ -204,7 +204,8 @@ class EvaluatePrivacy:
         real: Real cohort: its training split are the members, its test split was held out.
         synthetic: Generated cohort.
         out: The report.
-        model: The generator's run, for attacks on generator and discriminator.
+        model: The generator's run or its name in the box, for attacks on generator and
+            discriminator.
         held_out: Cohort of people that the generator has not seen, instead of the test split.
         seed: Root of random subsets.
         json: Print the records as JSON.
@@ -226,10 +227,8 @@ class EvaluatePrivacy:
 
     def measure(self) -> "Measured":
         """The section and pictures of the nearest neighbours."""
-        from medsynth.build import people
-
         if self.model:
-            people.require_model(self.model)
+            given.model(self.model)
         real, synthetic = given.real(self.real), given.synthetic(self.synthetic)
         members = real.part("training")
         others = given.real(self.held_out, "--held-out") if self.held_out else real.part("test")
@@ -413,7 +412,9 @@ def add(verbs: Any) -> None:
             json=a.json,
         )
     )
-    q.add_argument("--model", type=Path, metavar="RUN", help="attack this run, too")
+    q.add_argument(
+        "--model", type=Path, metavar="RUN", help="attack this run, too, or a model in the box"
+    )
     q.add_argument("--held-out", type=Path, metavar="COHORT", help="instead of the test split")
     q.set_defaults(
         make=lambda a: EvaluatePrivacy(

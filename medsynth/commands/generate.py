@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsynth.commands import console, records
+from medsynth.commands import console, given, records
 from medsynth.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Generate:
     """Make scans for label maps.
 
     Args:
-        model: A run, or its model.safetensors.
+        model: A run, its model.safetensors, or a name in the box.
         source: A label map, a folder of them, or a cohort.json.
         out: `OUT/<case>/<case>-t1n.nii.gz …`, `OUT/cohort.json`, `OUT/failures.json`.
         per_case: Scans per label map, each with its own style and noise.
@@ -47,7 +47,6 @@ class Generate:
 
     def run(self) -> int:
         """Generate what is missing."""
-        from medsynth.build import people
         from medsynth.generation.plan import Shard, plan, share
 
         if self.per_case < 1 or self.writers < 1:
@@ -55,14 +54,14 @@ class Generate:
                 "--per-case and --writers of at least 1", f"{self.per_case} and {self.writers}"
             )
         shard = Shard.parse(self.shard)
-        people.require_model(self.model)
+        model = given.model(self.model)
         cohort = _cohort(self.source)
 
         from medsynth.generation import cases, failures
         from medsynth.generation.pool import generate
         from medsynth.imaging.synthesizer import load
 
-        synthesizer = load(self.model, precision=self.precision, window=self.window)
+        synthesizer = load(model, precision=self.precision, window=self.window)
         _warn_of_other_voxels(synthesizer, cohort)
         jobs = share(plan(cohort, self.per_case, self.seed), shard)
         there = len(cases.list_cases(self.out))
@@ -163,9 +162,14 @@ def add(verbs: Any) -> None:
         description="Make scans for label maps; a second run does only what is missing. With "
         "--rows, make records instead.",
         epilog="Examples: medsynth generate run edited.nii.gz -o synthetic --per-case 4;  medsynth "
-        "generate records --rows 10000 --target sex=F:0.5,M:0.5 -o rows.parquet",
+        "generate phantom edited.nii.gz -o synthetic;  medsynth generate records --rows 10000 "
+        "--target sex=F:0.5,M:0.5 -o rows.parquet",
     )
-    p.add_argument("model", type=Path, metavar="RUN", help="what `medsynth train --out` wrote")
+    p.add_argument(
+        "model", type=Path, metavar="RUN",
+        help="what `medsynth train --out` wrote, or `phantom`: the model in the box, trained on "
+        "phantoms of 1 and 2 mm, for a start without data",
+    )  # fmt: skip
     p.add_argument(
         "source", type=Path, nargs="?", metavar="LABELS_OR_COHORT",
         help="a label map, a folder of them or a cohort.json",

@@ -1,4 +1,4 @@
-"""Cohorts, rows and runs as a user gives them to the judge: what cannot be used is refused at once.
+"""Cohorts, rows and models as a user gives them: what cannot be used is refused at once.
 
 Knows no networks: all of this is answered within a second, before anything heavy is imported.
 """
@@ -14,6 +14,22 @@ if TYPE_CHECKING:
     from medsynth.core.cohort import Cohort
 
 APART = "Split by subject: `medsynth index … --split training=0.8,test=0.2`."
+
+
+def model(path: Path) -> Path:
+    """The file of a model: of a run, named itself, or in the box; says so when a local path stands
+    before the box.
+
+    Raises:
+        UsageError: There is none.
+    """
+    from medsynth import box
+    from medsynth.commands import console
+
+    file = box.model_file(path)
+    if box.hidden(path):
+        console.say(f"{path}: the one in this folder, not the model of that name in the box")
+    return file
 
 
 def real(path: Path, option: str = "--real") -> "Cohort":
@@ -108,7 +124,7 @@ def refuse_mixed(members: "Cohort", others: "Cohort", model: Path | None) -> Non
         found = f"{', '.join(both[:5])} in both"
         raise DataError("held-out people who are no members", found, None, APART)
     if model is None or not (model / "config.yaml").exists():
-        return
+        return  # the box has seen nobody: everybody may be on either side
     trained = people.training_subjects(model)
     strange, seen = sorted(inside - trained), sorted(outside & trained)
     if strange or seen:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsynth.commands import console
+from medsynth.commands import console, given
 
 if TYPE_CHECKING:
     from medsynth.core.cohort import Case
@@ -19,7 +19,8 @@ class Tissue:
     Args:
         cohort: A cohort.json or its folder.
         out: `OUT/<case>/<case>-brain.nii.gz` and `OUT/cohort.json`.
-        model: A run trained from scans to brain labels; None uses intensities and an atlas.
+        model: A run trained from scans to brain labels, or a name in the box; None uses
+            intensities and an atlas.
         json: Print the answer as JSON.
     """
 
@@ -38,7 +39,7 @@ class Tissue:
         from medsynth.io.nifti import write_labels
 
         cohort = cohorts.read(self.cohort)
-        network = load(self.model) if self.model else None
+        network = load(given.model(self.model)) if self.model else None
         done: list[Case] = []
         for case in console.progress(cohort, len(cohort), "tissue"):
             path = self.out / case.name / f"{case.name}-brain.nii.gz"
@@ -78,8 +79,14 @@ def add(verbs: Any) -> None:
     p = verbs.add_parser(
         "tissue",
         help="add CSF, grey and white matter to the label maps of real scans",
-        description="Label tissue on skull-stripped scans and merge it with the tumour labels.",
-        epilog="Example: medsynth tissue cohort.json -o tissue",
+        description="Label tissue on skull-stripped scans and merge it with the tumour labels. "
+        "By default by intensities and a registered atlas: fitted to each scan, whatever its "
+        "contrast, with t1n or t1c alone if need be, and tried on real scans; it takes a tumour "
+        "without labels for tissue. A network needs the scans it was trained on and names tumour, "
+        "too, where a case has no labels; the one in the box (t1n and t2w) has seen phantoms only: "
+        "look at what it makes of real scans.",
+        epilog="Examples: medsynth tissue cohort.json -o tissue;  medsynth tissue cohort.json "
+        "-o tissue --model tissue",
     )
     p.add_argument("cohort", type=Path, metavar="COHORT", help="a cohort.json or its folder")
     p.add_argument(
@@ -93,7 +100,8 @@ def add(verbs: Any) -> None:
         "--model",
         type=Path,
         metavar="RUN",
-        help="use a network (configs/image/tissue.yaml) instead of intensities",
+        help="a network instead of the atlas: `tissue`, the one in the box, or a run of "
+        "configs/image/tissue.yaml",
     )
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
     p.set_defaults(make=lambda a: Tissue(a.cohort, a.out, a.model, a.json))

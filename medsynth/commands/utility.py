@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medsynth import box
 from medsynth.commands import console, given
 from medsynth.errors import ConfigError, DataError, UsageError
 
@@ -148,8 +149,12 @@ def _cases(table: "Utility") -> list[Cases]:
 def _require_run(model: str | None) -> None:
     if model is None:
         console.say("warning: no `model` given: who the generator was trained on is not checked")
+    elif box.named(model):
+        box.path(model)
     elif not (Path(model) / "config.yaml").exists():
-        raise UsageError("the run of the generator under `model`", "none", model)
+        raise UsageError(
+            "the run of the generator under `model`, or its name in the box", "none", model
+        )
 
 
 def _folds(cases: Sequence[Cases], table: "Utility", out: Path) -> tuple[list[Any], Any]:

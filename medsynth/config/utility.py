@@ -18,7 +18,8 @@ class Fold:
     Args:
         test: Subjects of the test set; all others are trained on.
         synthetic: Generated cohort for this fold, by a generator that has not seen `test`.
-        model: Run of that generator, to check what it was trained on; null for unknown.
+        model: Run of that generator, or its name in the box, to check what it was trained on; null
+            for unknown.
     """
 
     test: tuple[str, ...]
@@ -33,7 +34,8 @@ class Utility:
     Args:
         real: Real cohort with tumour labels.
         synthetic: Generated cohort; folds may name their own.
-        model: Run of the generator, to check what it was trained on; null for unknown.
+        model: Run of the generator, or its name in the box, to check what it was trained on; null
+            for unknown.
         phantoms: Phantom cohort, for the columns that use it.
         folds: Rotated test sets; empty takes the test split of the real cohort.
         training: Columns.

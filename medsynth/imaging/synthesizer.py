@@ -1,7 +1,7 @@
 """A trained generator, ready to use: label maps in, scans out, or scans in, label maps out.
 
-`load(RUN)` is all that a script needs. Knows nothing of configurations: what it must know to
-build the generator stands in the model file.
+`load(RUN)` is all that a script needs, or `load("phantom")` without a run: see `medsynth.box`.
+Knows nothing of configurations: what it must know to build the generator stands in the model file.
 """
 
 import copy
@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medsynth.box import model_file
 from medsynth.core.labels import LabelScheme, scheme
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap, Volume, bounding_box, require_brain
-from medsynth.errors import ModelError, UsageError
+from medsynth.errors import ModelError
 from medsynth.imaging.examples import measure_style, structure_indices
 from medsynth.imaging.generator import Generator, GeneratorSpec, make_generator
 from medsynth.imaging.intensity import UNITS, brain_mask, normalise
@@ -308,10 +309,11 @@ def load(
     precision: str = "auto",
     window: int | None = None,
 ) -> Synthesizer:
-    """A model from a run, ready to use.
+    """A model from a run or from the box, ready to use.
 
     Args:
-        path: A run folder or a `model.safetensors`.
+        path: A run folder, a `model.safetensors`, or a name in `medsynth.box.NAMES`; what stands
+            on disk under that name comes first.
         device: For example `cuda:1`; None takes a GPU when there is one.
         precision: `auto`, `bf16`, `fp16` or `fp32`.
         window: See `Synthesizer`.
@@ -320,15 +322,7 @@ def load(
         UsageError: No model there.
         ModelError: The file is not an image model of this version.
     """
-    file = Path(path)
-    file = file / "model.safetensors" if file.is_dir() else file
-    if not file.exists():
-        raise UsageError(
-            "a run with model.safetensors",
-            "none",
-            path,
-            "Give the folder that `medsynth train --out RUN` wrote.",
-        )
+    file = model_file(path)
     tensors, metadata, fingerprint = load_model(file)
     if metadata.get("format") != FORMAT:
         raise ModelError(f"a model of format {FORMAT!r}", repr(metadata.get("format")), file)
