@@ -1,22 +1,23 @@
 """Image GANs: configuration → networks, game, trainer, supply of patches, run."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 
+from medsynth import box, show
 from medsynth import config as configs
-from medsynth import show
 from medsynth.build.run import Pace, Run
 from medsynth.config import Config
 from medsynth.core.labels import LabelScheme
 from medsynth.core.paths import write_text
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap, Volume
-from medsynth.errors import DataError
+from medsynth.errors import ConfigError, DataError
 from medsynth.imaging import style, synthesizer
 from medsynth.imaging.discriminator import PatchDiscriminator, SegmentationDiscriminator
 from medsynth.imaging.examples import LABEL_MAPS, Example, prepare
@@ -31,13 +32,17 @@ from medsynth.imaging.intensity import UNITS
 from medsynth.imaging.patches import Augmentation, Channels, Patches
 from medsynth.imaging.style import StylePrior
 from medsynth.io import cohort as cohorts
+from medsynth.io.sidecar import read_json, write_json
 from medsynth.training import checkpoint
 from medsynth.training.game import Metrics
 from medsynth.training.precision import choose_precision
 from medsynth.training.trainer import Trainer
+from medsynth.training.weights import load_model
 from medsynth.training.world import World
 
 LABELS = ("labels",)
+BEGINNING = "init.json"
+"""Stands in a run that began with another model's weights, and says which."""
 
 
 def modalities(config: Config) -> tuple[str, ...]:
@@ -168,10 +173,66 @@ def discriminator(run: Path) -> tuple[torch.nn.Module, int, tuple[str, ...]]:
     return judge, len(LABEL_MAPS[config.data.labels].labels), config.data.target
 
 
-def _spacing_mm(examples: Sequence[Example]) -> tuple[float, ...]:
-    """Voxels of the training cases: the median of each axis."""
-    sizes = np.array([np.linalg.norm(e.affine[:3, :3], axis=0) for e in examples])
-    return tuple(float(mm) for mm in np.median(sizes, 0))
+def _without_folders(config: Config) -> str:
+    """A configuration as it leaves this machine inside of a model: names, no folders."""
+    data = replace(config.data, cache=None, cohort=Path(config.data.cohort).name)
+    train = replace(config.train, init=config.train.init and Path(config.train.init).name)
+    return configs.dump(replace(config, data=data, train=train))
+
+
+def begin_with(playing: Trainer, config: Config) -> str:
+    """Give the generator, and its average, the weights of `train.init`.
+
+    Returns:
+        Fingerprint of that model.
+
+    Raises:
+        ConfigError: Its generator is another one than the configuration describes.
+        UsageError: There is no such model.
+    """
+    file = box.model_file(str(config.train.init))
+    tensors, metadata, fingerprint = synthesizer.read(file)
+    there = GeneratorSpec.from_json(json.loads(metadata["generator"]))
+    asked = generator_spec(config)
+    one, two = asdict(there), asdict(asked)
+    other = [key for key in one if one[key] != two[key]]
+    if other:
+        said = {"kind": "generator.kind", "widths": "generator.widths", "head": "generator.head",
+                "source": "data.source", "target": "data.target"}  # fmt: skip
+        raise ConfigError(
+            "train.init with the generator that the configuration describes",
+            "; ".join(f"{said.get(key, 'data.labels')} {_yaml(one[key])}" for key in other),
+            file,
+            "Set these values in the configuration, or train without train.init.",
+        )
+    weights = {
+        k.removeprefix("generator."): v.float()
+        for k, v in tensors.items()
+        if k.startswith("generator.")
+    }
+    for player in (playing.game.players, playing.ema):
+        if "generator" in player:
+            player["generator"].load_state_dict(weights)
+    return fingerprint
+
+
+def _yaml(value: Any) -> str:
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
+
+
+def export(run: Path, target: Path, **more: str) -> None:
+    """The model of a run for other people: fp16, and nothing of this machine in its metadata.
+
+    Args:
+        run: The run.
+        target: The `.safetensors` to write.
+        more: Entries to add to the metadata.
+    """
+    file = box.model_file(run)
+    metadata = load_model(file)[1]
+    config = configs.parse(metadata["config"], str(file))
+    told = replace(config, data=replace(config.data, cohort="cohort.json"))
+    synthesizer.halve(file, target, config=_without_folders(told), **more)
 
 
 class ImageRun(Run):
@@ -236,9 +297,14 @@ class ImageRun(Run):
         if world.leads:
             world.barrier()
         playing = trainer(config, world)
+        begun = None
         if resume:
             checkpoint.load(folder / "last.pt", playing)
+        elif config.train.init:
+            begun = begin_with(playing, config)
         if world.leads:  # only now: a configuration that does not fit leaves the run as it was
+            if begun:
+                write_json(folder / BEGINNING, {"init": config.train.init, "model": begun})
             cohort_file = str(Path(config.data.cohort).resolve())
             told = replace(config, data=replace(config.data, cohort=cohort_file))
             write_text(folder / "config.yaml", configs.dump(told))
@@ -263,19 +329,15 @@ class ImageRun(Run):
         """Write `last.pt` and `model.safetensors`."""
         checkpoint.save(self.folder / "last.pt", self.trainer)
         if self.trainer.world.leads:
-            shared = replace(
-                self.config,
-                data=replace(
-                    self.config.data, cache=None, cohort=Path(self.config.data.cohort).name
-                ),
-            )
+            began = self.folder / BEGINNING
             synthesizer.save(
                 self.folder / "model.safetensors",
                 self._generator(),
                 self.prior,
                 target_scheme(self.config),
-                configs.dump(shared),
-                _spacing_mm(self.examples),
+                _without_folders(self.config),
+                [np.linalg.norm(e.affine[:3, :3], axis=0).tolist() for e in self.examples],
+                **({"began_with": read_json(began)["model"]} if began.exists() else {}),
             )
 
     def preview(self, step: int) -> None:

@@ -102,10 +102,11 @@ def _warn_of_other_voxels(synthesizer: "Synthesizer", cohort: "Cohort") -> None:
         if synthesizer.unlike(spacing):
             strange.append((case.name, spacing))
     if strange:
-        found, known = strange[0][1], synthesizer.spacing_mm or ()
+        found, known = strange[0][1], synthesizer.range_mm or (synthesizer.spacing_mm or (),)
+        voxels = " to ".join(dict.fromkeys(map(_mm, known)))
         console.say(
             f"warning: {len(strange)} of {len(cohort)} label maps have other voxels than the model "
-            f"was trained on ({_mm(found)} in {strange[0][0]}, not {_mm(known)}): "
+            f"was trained on ({_mm(found)} in {strange[0][0]}, not {voxels}): "
             "bring them to its size with `medsynth resample` first"
         )
 

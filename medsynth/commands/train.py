@@ -27,6 +27,8 @@ class Train:
         out: Folder of the run.
         settings: `key=value` overrides.
         resume: Run to go on with, in place, up to `train.steps`.
+        init: Short for `--set train.init=…`, on scans: a run, a model file, or a model in the box
+            whose weights the generator starts from.
         epsilon: Short for `--set privacy.epsilon=…`, on records; the noise is found.
         json: Print the answer as JSON.
     """
@@ -35,11 +37,13 @@ class Train:
     out: Path | None = None
     settings: tuple[str, ...] = ()
     resume: Path | None = None
+    init: str | None = None
     epsilon: float | None = None
     json: bool = False
 
     def run(self) -> int:
         """Train, or go on; the model is `RUN/model.safetensors`."""
+        from medsynth import box
         from medsynth import config as configs
         from medsynth.io import cohort as cohorts
         from medsynth.io.files import read_text
@@ -57,6 +61,11 @@ class Train:
         text = read_text(file, "a configuration")
         tabular = configs.kind_of(text, str(file)) == "tabular"
         settings = self.settings
+        if self.init is not None:
+            if tabular or self.resume:
+                wrong = "records" if tabular else "--resume, which has weights already"
+                raise UsageError("--init with an image GAN that starts", wrong, file)
+            settings = (*settings, f"train.init={self.init}")
         if self.epsilon is not None:
             if not tabular:
                 raise UsageError("--epsilon with records", "an image GAN", file)
@@ -74,6 +83,8 @@ class Train:
         config = None if tabular else configs.parse(text, str(file), settings)
         if config:
             cohorts.read(Path(config.data.cohort))
+            if config.train.init and not self.resume:
+                box.model_file(config.train.init)
 
         from medsynth.training.world import World
 
@@ -249,7 +260,13 @@ def add(verbs: Any) -> None:
         "--out", type=Path, metavar="RUN", help="folder of the run (default: runs/<configuration>)"
     )
     p.add_argument(
+        "--init", metavar="MODEL",
+        help="start from the weights of a run, a model file, or `phantom`, the model in the box",
+    )  # fmt: skip
+    p.add_argument(
         "--epsilon", type=float, help="differential privacy on records; the noise is found"
     )
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
-    p.set_defaults(make=lambda a: Train(a.config, a.out, tuple(a.set), a.resume, a.epsilon, a.json))
+    p.set_defaults(
+        make=lambda a: Train(a.config, a.out, tuple(a.set), a.resume, a.init, a.epsilon, a.json)
+    )

@@ -190,9 +190,7 @@ def _folds(cases: Sequence[Cases], table: "Utility", out: Path) -> tuple[list[An
     return folds, sizes
 
 
-def _enough(
-    fold: "Fold", test: Sequence["Case"], rest: Sequence["Case"], table: "Utility"
-) -> None:
+def _enough(fold: "Fold", test: Sequence["Case"], rest: Sequence["Case"], table: "Utility") -> None:
     where = table.real
     if not test or (not rest and any("real" in column for column in table.training)):
         raise DataError(

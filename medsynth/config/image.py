@@ -107,6 +107,8 @@ class Train:
         clip: Largest gradient norm.
         ema_halflife_cases: Half-life of the averaged generator in cases seen; 0 for none.
         save_every, preview_every, log_every: Steps.
+        init: Model that the generator's weights start from: a run, a model file, or the name of
+            a model in the box; null for random ones.
     """
 
     steps: int = 20000
@@ -121,6 +123,7 @@ class Train:
     save_every: int = 500
     preview_every: int = 500
     log_every: int = 10
+    init: str | None = None
 
 
 @dataclass(frozen=True)

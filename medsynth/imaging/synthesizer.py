@@ -48,7 +48,10 @@ class Synthesizer:
         fingerprint: First 16 hexadecimal digits of the SHA-256 of the model file.
         window: Largest edge of the grid computed at once, a multiple of the stride; None lets
             the free memory decide.
-        spacing_mm: Voxels that it was trained on; None for models that do not say.
+        spacing_mm: Voxels that it was trained on, the median of each axis; None for models that do
+            not say.
+        range_mm: Smallest and largest of them, edges of a voxel sorted by length; None takes
+            `spacing_mm` for both.
     """
 
     generator: Generator
@@ -57,14 +60,16 @@ class Synthesizer:
     fingerprint: str
     window: int | None = None
     spacing_mm: tuple[float, ...] | None = None
+    range_mm: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def unlike(self, spacing_mm: Sequence[float]) -> bool:
-        """Whether voxels differ by more than 2 % from those it was trained on: then texture and
+        """Whether voxels lie by more than 2 % outside of those it was trained on: then texture and
         sharpness of what it makes are not to be trusted."""
         if self.spacing_mm is None:
             return False
-        one, two = np.sort(spacing_mm), np.sort(self.spacing_mm)
-        return bool(np.abs(one / two - 1).max() > 0.02)
+        low, high = self.range_mm or (self.spacing_mm, self.spacing_mm)
+        asked = np.sort(spacing_mm)
+        return bool((asked < 0.98 * np.sort(low)).any() or (asked > 1.02 * np.sort(high)).any())
 
     @property
     def spec(self) -> GeneratorSpec:
@@ -272,7 +277,8 @@ def save(
     prior: StylePrior | None,
     target_scheme: LabelScheme | None,
     config: str,
-    spacing_mm: Sequence[float] | None = None,
+    spacings_mm: Sequence[Sequence[float]] | None = None,
+    **more: str,
 ) -> None:
     """Write a model: weights, style prior, and everything needed to use them, in one file.
 
@@ -282,7 +288,8 @@ def save(
         prior: Style prior or None.
         target_scheme: Scheme of the label maps that it makes, or None.
         config: The resolved configuration, YAML.
-        spacing_mm: Voxels of the training cases.
+        spacings_mm: Voxels of each training case.
+        more: Goes into the metadata, too.
     """
     tensors = {f"generator.{k}": v.float() for k, v in generator.state_dict().items()}
     if prior is not None:
@@ -297,9 +304,54 @@ def save(
             "style_shape": json.dumps(prior.shape if prior else None),
             "target_scheme": target_scheme.name if target_scheme else "",
             "config": config,
-            "spacing_mm": json.dumps(spacing_mm and [round(float(mm), 3) for mm in spacing_mm]),
+            **_voxels(spacings_mm),
+            **more,
         },
     )
+
+
+def _voxels(spacings_mm: Sequence[Sequence[float]] | None) -> dict[str, str]:
+    """Median and range of training cases' voxels, as metadata."""
+    if not spacings_mm:
+        return {"spacing_mm": "null", "range_mm": "null"}
+    every = np.asarray(spacings_mm, float)
+    edges = np.sort(every, 1)
+    return {
+        "spacing_mm": json.dumps(np.median(every, 0).round(3).tolist()),
+        "range_mm": json.dumps([edges.min(0).round(3).tolist(), edges.max(0).round(3).tolist()]),
+    }
+
+
+def halve(source: Path, target: Path, **more: str) -> None:
+    """Write a model again with its weights in fp16, in half the bytes; `load` gives fp32 back.
+
+    Args:
+        source: `model.safetensors`.
+        target: Where the copy goes.
+        more: Entries of the metadata to replace or to add.
+
+    Raises:
+        ModelError: The file is no image model, or a weight is beyond fp16.
+    """
+    tensors, metadata, _ = read(source)
+    for name, weights in tensors.items():
+        if name.startswith("generator."):
+            tensors[name] = weights.half()
+            if not torch.isfinite(tensors[name]).all():
+                raise ModelError("weights that fp16 can hold", f"larger ones in {name}", source)
+    save_model(target, tensors, {**metadata, **more})
+
+
+def read(file: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
+    """Tensors, metadata and fingerprint of a model file.
+
+    Raises:
+        ModelError: It is no image model of this version.
+    """
+    tensors, metadata, fingerprint = load_model(file)
+    if metadata.get("format") != FORMAT:
+        raise ModelError(f"a model of format {FORMAT!r}", repr(metadata.get("format")), file)
+    return tensors, metadata, fingerprint
 
 
 def load(
@@ -323,9 +375,7 @@ def load(
         ModelError: The file is not an image model of this version.
     """
     file = model_file(path)
-    tensors, metadata, fingerprint = load_model(file)
-    if metadata.get("format") != FORMAT:
-        raise ModelError(f"a model of format {FORMAT!r}", repr(metadata.get("format")), file)
+    tensors, metadata, fingerprint = read(file)
     spec = GeneratorSpec.from_json(json.loads(metadata["generator"]))
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if where.type == "cpu":
@@ -335,7 +385,7 @@ def load(
         k.removeprefix("generator."): v for k, v in tensors.items() if k.startswith("generator.")
     }
     try:
-        generator.load_state_dict(weights)
+        generator.load_state_dict(weights)  # into fp32, whatever they are stored in
     except RuntimeError as error:
         raise ModelError(
             "the weights of that generator",
@@ -356,6 +406,7 @@ def load(
     )
     name = metadata["target_scheme"]
     spacing = json.loads(metadata.get("spacing_mm", "null"))
+    edges = json.loads(metadata.get("range_mm", "null"))
     return Synthesizer(
         generator,
         prior,
@@ -363,4 +414,5 @@ def load(
         fingerprint,
         window,
         tuple(spacing) if spacing else None,
+        (tuple(edges[0]), tuple(edges[1])) if edges else None,
     )

@@ -1,0 +1,37 @@
+"""The recipe of the box, from nothing to the two files, as small as it can be."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from medsynth.core.labels import BRAIN
+from medsynth.core.random import Key
+from medsynth.imaging import load
+from medsynth.io.nifti import read_labels
+from medsynth.training.weights import load_model
+from tools import make_box
+
+
+def test_one_command_makes_the_box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = ["data.patch=[16,16,16]", "generator.widths=[8,8]", "generator.head=4",
+             "discriminator.widths=[8,8]", "train.steps=2"]  # fmt: skip
+    arguments = ["make_box", str(tmp_path / "work"), "--sizes-mm", "5", "4", "--cases", "1", "1",
+                 "--out", str(tmp_path / "box")]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", [*arguments, *(a for s in small for a in ("--set", s))])
+    make_box.main()
+    made = load(tmp_path / "box" / "phantom.safetensors")
+    assert made.range_mm == ((4, 4, 4), (5, 5, 5))
+    brain = next((tmp_path / "work" / "4mm").glob("*/*-brain.nii.gz"))
+    scans = made.generate(read_labels(brain, BRAIN), Key(0))
+    assert scans.channels == ("t1n", "t1c", "t2w", "t2f")
+    tissue = load(tmp_path / "box" / "tissue.safetensors")
+    assert tissue.segment(scans).data.any()
+    first = (tmp_path / "box" / "phantom.safetensors").read_bytes()
+    make_box.main()  # what is there is not made again
+    assert (tmp_path / "box" / "phantom.safetensors").read_bytes() == first
+    assert (
+        json.loads(load_model(tmp_path / "box" / "phantom.safetensors")[1]["recipe"])["settings"]
+        == small
+    )

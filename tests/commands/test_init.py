@@ -1,0 +1,65 @@
+"""`train --init`: weights to start from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from medsynth import config as configs
+from medsynth.build import image as build
+from medsynth.cli import main
+from medsynth.imaging import load
+from medsynth.io.sidecar import read_json
+from medsynth.training.weights import load_model
+from medsynth.training.world import World
+from tests.conftest import small_config
+
+
+def test_a_run_begins_with_the_weights_of_another(trained: Path, phantoms: Path) -> None:
+    text = small_config(phantoms, trained.parent).read_text()
+    config = configs.parse(text, "test", [f"train.init={trained}", "seed=5"])
+    playing = build.trainer(config, World(0, 1, torch.device("cpu")))
+    fingerprint = build.begin_with(playing, config)
+    there = load(trained, precision="fp32")
+    assert fingerprint == there.fingerprint
+    for own in (playing.game.players["generator"], playing.averaged("generator")):
+        for key, value in there.generator.state_dict().items():
+            assert torch.equal(own.state_dict()[key], value)
+
+
+def test_a_resumed_run_goes_on_and_does_not_begin_again(
+    trained: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    config = str(small_config(phantoms, tmp_path, steps=4))
+    begin = ["train", config, "--init", str(trained), "--set", "train.rate_generator=1e-3"]
+    assert main([*begin, "--out", str(tmp_path / "whole")]) == 0
+    assert main([*begin, "--out", str(tmp_path / "parts"), "--set", "train.steps=2"]) == 0
+    assert main(["train", "--resume", str(tmp_path / "parts"), "--set", "train.steps=4"]) == 0
+    whole, parts = (load_model(tmp_path / n / "model.safetensors") for n in ("whole", "parts"))
+    assert all(torch.equal(whole[0][k], parts[0][k]) for k in whole[0])
+    began = load(trained).fingerprint
+    assert whole[1]["began_with"] == parts[1]["began_with"] == began
+    assert read_json(tmp_path / "whole" / "init.json")["model"] == began
+    assert str(tmp_path) not in whole[1]["config"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--init", "TRAINED", "--set", "generator.widths=[8,16]"], "generator.widths [8, 8]"),
+        (["--init", "nowhere"], "In the box: phantom"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_in_words(
+    trained: Path,
+    phantoms: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    given = [str(trained) if a == "TRAINED" else a for a in arguments]
+    config = str(small_config(phantoms, tmp_path))
+    assert main(["train", config, *given, "--out", str(tmp_path / "run")]) != 0
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run" / "config.yaml").exists()
