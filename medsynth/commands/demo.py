@@ -50,7 +50,7 @@ seed: {seed}
 generator: {{widths: [32, 64, 96, 128], head: 12}}
 discriminator: {{widths: [24, 48, 64], head: 8}}
 train: {{steps: {steps}, batch: 2, rate_generator: 1.0e-3, rate_discriminator: 1.0e-3,
-  ema_halflife_cases: 60, save_every: 50, preview_every: 100}}
+  ema_halflife_cases: 40, save_every: 20, preview_every: 50, init: phantom}}
 """
 
 
@@ -67,7 +67,7 @@ class Demo:
 
     out: Path = Path("demo")
     seed: int = 0
-    steps: int = 340
+    steps: int = 100
     json: bool = False
 
     def run(self) -> int:
@@ -86,7 +86,7 @@ class Demo:
         begun = time.monotonic()
         console.say("1/5  phantoms: brains from physics, no patient in them")
         Phantom(self.out / "cohort", CASES, SPACING_MM, HEALTHY, TEST, self.seed).run()
-        console.say("2/5  training: label map → T1, T1c, T2, FLAIR")
+        console.say("2/5  training: label map → T1, T1c, T2, FLAIR, from the model in the box on")
         self._train()
         console.say("3/5  editing a tumour that training has not seen, and generating")
         model = load(self.out / "run")
@@ -347,6 +347,6 @@ def add(verbs: Any) -> None:
         help="folder for everything (default: demo); a demo that was stopped goes on there",
     )  # fmt: skip
     p.add_argument("--seed", type=int, default=0, help="root of all randomness (default 0)")
-    p.add_argument("--steps", type=int, default=340, help="training steps (default 340)")
+    p.add_argument("--steps", type=int, default=Demo.steps, help=f"training steps (default {Demo.steps})")
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
     p.set_defaults(make=lambda a: Demo(a.out, a.seed, a.steps, a.json))
