@@ -3,9 +3,11 @@
 import json
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 T = TypeVar("T")
 EVERY_S = 20.0
@@ -14,6 +16,31 @@ EVERY_S = 20.0
 def say(text: str = "") -> None:
     """One line for a person; on standard error, so that `--json` stays readable by a script."""
     print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Let the package's own warnings read like all that it says: without file and line."""
+    before, package = warnings.showwarning, str(Path(__file__).parents[1])
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if filename.startswith(package):
+            say(f"warning: {message}")
+        else:
+            before(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def answer(data: Any) -> None:

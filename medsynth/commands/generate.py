@@ -10,11 +10,37 @@ from medsynth.errors import UsageError
 
 if TYPE_CHECKING:
     from medsynth.core.cohort import Cohort
+    from medsynth.generation.plan import Job
     from medsynth.imaging.synthesizer import Synthesizer
 
 
 OF_SCANS = ("per_case", "shard", "writers", "window", "precision")
 """Options that only scans have."""
+
+MANY = 50
+"""From so many label maps on, looking at them is worth a line of its own."""
+
+ODDITIES = {
+    "unlike": "{n} have other voxels than the model was trained on ({found} in {case}, not "
+    "{known}): sharpness and texture will be off; bring them to its size with `medsynth resample` "
+    "first",
+    "far": "{n} have voxels far from those that the model was trained on ({found} in {case}, not "
+    "{known}): it paints cortex, rims and texture of its own voxels, and what comes out is no "
+    "brain of this size; bring them to its size with `medsynth resample`, or train a model for "
+    "these",
+    "small": "{n} are of brains smaller than those of grown people ({found} in {case}, 700 to "
+    "2,000 are usual): contrast will be an adult's, which is wrong for infants and for animals; "
+    "if it is an adult's brain, the voxel size in the header is wrong, or a part is missing",
+    "large": "{n} are of brains larger than people have ({found} in {case}, 700 to 2,000 are "
+    "usual): the voxel size in the header is wrong, or the skull is still in it",
+    "lacking": "{n} lack tissue ({names}; {case} for one): its place is painted as what stands "
+    "there instead, and ventricles, sulci or cortex will be missing; `medsynth tissue` adds all "
+    "three",
+    "unseen": "{n} have structures that the model has never seen ({names}; {case} for one): they "
+    "come out mid-grey in all scans; train with cases that have them, or draw them as another "
+    "structure (`medsynth edit --op relabel:RC=CSF`)",
+}
+"""What will go wrong with each kind of `generation.familiar.Odd`."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +88,8 @@ class Generate:
         from medsynth.imaging.synthesizer import load
 
         synthesizer = load(model, precision=self.precision, window=self.window)
-        _warn_of_other_voxels(synthesizer, cohort)
         jobs = share(plan(cohort, self.per_case, self.seed), shard)
+        _warn_of_oddities(synthesizer, jobs, self.out)
         there = len(cases.list_cases(self.out))
         work = generate(synthesizer, jobs, self.out, writers=self.writers)
         for job, error in console.progress(work, len(jobs), "generate", "scan"):
@@ -83,36 +109,45 @@ class Generate:
         return 1 if failed else 0
 
 
-def _warn_of_other_voxels(synthesizer: "Synthesizer", cohort: "Cohort") -> None:
-    """Say which label maps have voxels that the model has never seen; it works, but not well."""
-    import numpy as np
-
+def _warn_of_oddities(synthesizer: "Synthesizer", jobs: "Sequence[Job]", out: Path) -> None:
+    """Say what about label maps that are still to be done the model does not know: once for each
+    kind, with the number of label maps. What is refused is told when it is its turn."""
+    from medsynth.core.labels import BRAIN
+    from medsynth.core.volume import require_brain
     from medsynth.errors import DataError
-    from medsynth.io.nifti import read_header
+    from medsynth.generation.cases import is_complete
+    from medsynth.generation.familiar import Odd, oddities
+    from medsynth.io.nifti import read_labels
 
-    strange: list[tuple[str, tuple[float, ...]]] = []
-    for case in cohort:
+    missing = [job for job in jobs if not is_complete(out, job.name)]
+    todo = {job.labels: job.parent for job in missing if job.labels is not None}
+    looked = console.progress(todo.items(), len(todo), "look", "label map")
+    found: dict[str, list[tuple[str, Odd]]] = {}
+    for path, name in looked if len(todo) > MANY else todo.items():
         try:
-            affine = read_header(case.brain).source.affine if case.brain else None
+            labels = read_labels(path, BRAIN)
+            require_brain(labels)
         except DataError:
-            continue  # told when it is its turn
-        if affine is None:
             continue
-        spacing = tuple(float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0))
-        if synthesizer.unlike(spacing):
-            strange.append((case.name, spacing))
-    if strange:
-        found, known = strange[0][1], synthesizer.range_mm or (synthesizer.spacing_mm or (),)
-        voxels = " to ".join(dict.fromkeys(map(_mm, known)))
-        console.say(
-            f"warning: {len(strange)} of {len(cohort)} label maps have other voxels than the model "
-            f"was trained on ({_mm(found)} in {strange[0][0]}, not {voxels}): "
-            "bring them to its size with `medsynth resample` first"
+        for odd in oddities(labels, synthesizer.known_mm, synthesizer.unseen):
+            found.setdefault(odd.kind, []).append((name, odd))
+    known = " to ".join(dict.fromkeys(_words(edges) for edges in synthesizer.known_mm or ()))
+    for kind, cases in found.items():
+        text = ODDITIES[kind].format(
+            n=f"{len(cases)} of {len(todo)} label maps",
+            found=_words(cases[0][1].found),
+            case=cases[0][0],
+            known=known,
+            names=", ".join(sorted({str(each) for _, odd in cases for each in odd.found})),
         )
+        console.say(f"warning: {text}")
 
 
-def _mm(spacing: Sequence[float]) -> str:
-    return " × ".join(f"{mm:.3g}" for mm in spacing) + " mm"
+def _words(found: "Sequence[float] | Sequence[str]") -> str:
+    """A brain in ml, or voxels in mm."""
+    if len(found) == 1:
+        return f"{found[0]:.0f} ml" if isinstance(found[0], float) else str(found[0])
+    return " × ".join(f"{x:.3g}" if isinstance(x, float) else x for x in found) + " mm"
 
 
 def _cohort(source: Path) -> "Cohort":

@@ -18,6 +18,11 @@ from medsynth.io.nifti import write_labels, write_scan
 from medsynth.io.sidecar import digest, read_json, write_json
 
 
+def is_complete(folder: Path, name: str) -> bool:
+    """Whether a complete case stands there, whatever it was made from."""
+    return (folder / name / f"{name}.json").exists()
+
+
 def is_done(folder: Path, name: str, made_from: Mapping[str, Any]) -> bool:
     """Whether a complete case stands there.
 
@@ -29,9 +34,9 @@ def is_done(folder: Path, name: str, made_from: Mapping[str, Any]) -> bool:
     Raises:
         DataError: A case of that name stands there that was made from something else.
     """
-    path = folder / name / f"{name}.json"
-    if not path.exists():
+    if not is_complete(folder, name):
         return False
+    path = folder / name / f"{name}.json"
     there = read_json(path)
     other = [key for key, value in made_from.items() if there.get(key) != value]
     if other:

@@ -86,6 +86,14 @@ class StylePrior:
             prior = cls(mean, covariance, styles.shape[1:])
         return prior
 
+    @property
+    def unseen(self) -> tuple[int, ...]:
+        """Structures that no case had when the prior was fitted: their entries are the fallback,
+        which nothing that was measured moves."""
+        mean = self.mean.reshape(self.shape)
+        same = np.isclose(mean, _fallback(self.shape).reshape(self.shape), atol=1e-3)
+        return tuple(int(index) for index in np.flatnonzero(same.all((0, 1))))
+
     def fill(self, style: np.ndarray) -> np.ndarray:
         """A style `(2, T, S)` without NaN: missing entries are what the rest makes expect."""
         return (

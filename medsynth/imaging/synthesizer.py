@@ -7,8 +7,9 @@ Knows nothing of configurations: what it must know to build the generator stands
 import copy
 import json
 import os
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from medsynth.box import model_file
 from medsynth.core.labels import LabelScheme, scheme
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap, Volume, bounding_box, require_brain
-from medsynth.errors import ModelError
+from medsynth.errors import ModelError, UsageError
 from medsynth.imaging.examples import measure_style, structure_indices
 from medsynth.imaging.generator import Generator, GeneratorSpec, make_generator
 from medsynth.imaging.intensity import UNITS, brain_mask, normalise
@@ -37,6 +38,17 @@ OVERLAP = 32
 """Voxels by which windows overlap; their seams are blended over this width."""
 
 
+@dataclass
+class Room:
+    """What generating has taught about the memory of a device.
+
+    Args:
+        window: Edge of the windows that fitted when more did not; None as long as all fitted.
+    """
+
+    window: int | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Synthesizer:
     """A generator with what it needs around it.
@@ -52,6 +64,8 @@ class Synthesizer:
             not say.
         range_mm: Smallest and largest of them, edges of a voxel sorted by length; None takes
             `spacing_mm` for both.
+        room: Filled in when memory turns out to be short, so that the next case does not try in
+            vain.
     """
 
     generator: Generator
@@ -61,15 +75,21 @@ class Synthesizer:
     window: int | None = None
     spacing_mm: tuple[float, ...] | None = None
     range_mm: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    room: Room = field(default_factory=Room)
 
-    def unlike(self, spacing_mm: Sequence[float]) -> bool:
-        """Whether voxels lie by more than 2 % outside of those it was trained on: then texture and
-        sharpness of what it makes are not to be trusted."""
+    @property
+    def known_mm(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Smallest and largest voxels that it was trained on; None when it does not say."""
         if self.spacing_mm is None:
-            return False
-        low, high = self.range_mm or (self.spacing_mm, self.spacing_mm)
-        asked = np.sort(spacing_mm)
-        return bool((asked < 0.98 * np.sort(low)).any() or (asked > 1.02 * np.sort(high)).any())
+            return None
+        return self.range_mm or (self.spacing_mm, self.spacing_mm)
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Structures that no training case had, as far as the styles tell."""
+        if self.prior is None:
+            return ()
+        return tuple(self.spec.source[index] for index in self.prior.unseen)
 
     @property
     def spec(self) -> GeneratorSpec:
@@ -90,8 +110,12 @@ class Synthesizer:
             typical brain, the background is exactly 0.
 
         Raises:
-            ModelError: The model does not make scans from labels.
+            ModelError: The model does not make scans from labels, or memory is too short even
+                for the smallest windows.
             LabelError: The label map is empty or has no tissue.
+
+        Warns:
+            UserWarning: Memory was too short for the whole grid; said once.
         """
         if not self.spec.labels_in or self.spec.labels_out:
             raise ModelError(
@@ -195,20 +219,66 @@ class Synthesizer:
                     None if table is None else table.to(dtype),
                 )[0]
 
-            whole = tuple(source.shape[2:])
-            window = self.window or _window_for(whole, device)
-            out = (
-                forward((slice(None),) * 3)
-                if window is None or max(whole) <= window
-                else _blend(forward, len(self.spec.target), whole, window, stride)
-            )
+            out = self._within_memory(forward, tuple(source.shape[2:]), device)
         return out[:, : shape[0], : shape[1], : shape[2]]
+
+    def _within_memory(
+        self,
+        forward: Callable[[tuple[slice, ...]], Tensor],
+        whole: tuple[int, ...],
+        device: torch.device,
+    ) -> Tensor:
+        """The whole grid at once; in windows when that is asked for or memory is short, halved as
+        long as they do not fit."""
+        stride, asked = self.spec.stride, [w for w in (self.window, self.room.window) if w]
+        window = min(asked) if asked else _window_for(whole, device)
+        edge = max(whole) if window is None else min(window, max(whole))
+        least, short = OVERLAP + 2 * stride, False
+        while True:
+            try:
+                if edge >= max(whole):
+                    out = forward((slice(None),) * 3)
+                else:
+                    out = _blend(forward, len(self.spec.target), whole, edge, stride)
+                break
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+            # outside of the handler, where nothing holds what the failed pass had allocated
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+            if edge <= least:
+                raise ModelError(
+                    f"memory for {' × '.join([str(edge)] * 3)} voxels at once",
+                    f"too little on {device}",
+                    None,
+                    "End other programs that use it, or generate on the CPU "
+                    "(CUDA_VISIBLE_DEVICES= in front of the command).",
+                )
+            edge, short = max(edge // 2 // stride * stride, least), True
+        if short:
+            if self.room.window is None:
+                warnings.warn(
+                    f"{device} has too little memory for {' × '.join(map(str, whole))} voxels at "
+                    f"once: worked in windows of {edge}, blended where they overlap; slower, and "
+                    "the last digits may differ from a machine with more",
+                    UserWarning,
+                    stacklevel=4,
+                )
+            self.room.window = edge
+        return out
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """GPUs have an error of their own for it, CPUs only words."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _window_for(shape: tuple[int, ...], device: torch.device) -> int | None:
     """Edge of a window that fits the free memory, or None when the whole grid does."""
     if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + kept
     else:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     voxels = int(0.6 * free / BYTES_PER_VOXEL)
@@ -371,12 +441,15 @@ def load(
         window: See `Synthesizer`.
 
     Raises:
-        UsageError: No model there.
+        UsageError: No model there, or windows that do not fit its levels.
         ModelError: The file is not an image model of this version.
     """
     file = model_file(path)
     tensors, metadata, fingerprint = read(file)
     spec = GeneratorSpec.from_json(json.loads(metadata["generator"]))
+    if window is not None and (window % spec.stride or window < OVERLAP + spec.stride):
+        least = -(-OVERLAP // spec.stride) * spec.stride + spec.stride
+        raise UsageError(f"windows in multiples of {spec.stride} from {least} on", str(window))
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if where.type == "cpu":
         keep_freed_memory()

@@ -40,6 +40,14 @@ def test_a_missing_structure_is_what_the_others_make_expect() -> None:
     np.testing.assert_allclose(filled[1], styles[1], atol=1e-6)
 
 
+def test_a_structure_that_nobody_had_is_known_as_such() -> None:
+    styles = _styles(40)
+    styles[::3, :, :, 1] = np.nan
+    assert StylePrior.fit(styles).unseen == ()
+    styles[:, :, :, 2] = np.nan
+    assert StylePrior.fit(styles).unseen == (2,)
+
+
 def test_drawn_styles_look_like_the_cohort() -> None:
     styles = _styles(60)
     prior = StylePrior.fit(styles)
