@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from medsynth import __version__
 from medsynth.commands import (
     check,
+    console,
     demo,
+    doctor,
     edit,
     evaluate,
     generate,
@@ -29,33 +31,47 @@ from medsynth.commands import (
 from medsynth.errors import Interrupted, MedsynthError
 from medsynth.training.memory import keep_freed_memory
 
-VERBS = (demo, phantom, index, check, tissue, resample, edit, train, generate, evaluate, show)
+GROUPS = {
+    "start": (demo, doctor),
+    "prepare": (phantom, index, check, tissue, resample, edit),
+    "make": (train, generate),
+    "measure": (evaluate, show),
+}
+"""Verbs in the order in which a person meets them."""
 
-DESCRIPTION = """\
-Synthetic brain MRI from editable tumour label maps.
+VERBS = tuple(module for group in GROUPS.values() for module in group)
 
-Start here:
-  medsynth demo                              see the whole thing on phantoms, no data needed
-With your own BraTS folder:
-  medsynth index DATA --scheme brats2021 --split training=0.7,test=0.3 -o cohort.json
-  medsynth check cohort.json
-  medsynth tissue cohort.json -o tissue
-  medsynth resample tissue/cohort.json -o real
-  medsynth train configs/image/phantom.yaml --set data.cohort=real/cohort.json --out run
-  medsynth edit real/cohort.json -o edited --recipe configs/edit/random.yaml
-  medsynth generate run edited/cohort.json -o synthetic
+HEAD = "medsynth: draw a tumour, get four MRI volumes"
+
+TAIL = """\
+Start here, no data needed:
+  medsynth demo --out demo
+With a BraTS folder: index, check, tissue, train, edit, generate, evaluate; the README has the
+lines. `medsynth VERB --help` explains a verb, `medsynth --version` says which version this is.
 """
+
+
+class _Top(argparse.ArgumentParser):
+    """The program itself: its help is a page of verbs in groups."""
+
+    def format_help(self) -> str:
+        """One line for each verb, as its module says it."""
+        (verbs,) = (a for a in self._actions if isinstance(a, argparse._SubParsersAction))
+        lines = {choice.dest: choice.help for choice in verbs._choices_actions}
+        parts = [HEAD]
+        for title, modules in GROUPS.items():
+            names = [module.__name__.rpartition(".")[2] for module in modules]
+            parts.append("\n".join([title, *(f"  {n:<9} {lines[n]}" for n in names)]))
+        return "\n\n".join([*parts, TAIL])
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all verbs."""
-    top = argparse.ArgumentParser(
-        prog="medsynth",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    top = _Top(prog="medsynth", usage="medsynth VERB …")
     top.add_argument("--version", action="version", version=f"medsynth {__version__}")
-    verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
+    verbs = top.add_subparsers(
+        title="verbs", metavar="VERB", required=True, parser_class=argparse.ArgumentParser
+    )
     for module in VERBS:
         module.add(verbs)
     return top
@@ -70,12 +86,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given:
+        print(parser().format_help(), end="")
+        return 2
     try:
-        parsed = parser().parse_args(arguments)
+        parsed = parser().parse_args(given)
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
-        with _terminated_like_interrupted():
+        with _terminated_like_interrupted(), console.telling():
             keep_freed_memory()
             return int(parsed.make(parsed).run())
     except MedsynthError as error:
@@ -88,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
-        words = shlex.join(["medsynth", *(sys.argv[1:] if arguments is None else arguments)])
+        words = shlex.join(["medsynth", *given])
         print(f"stopped; the same command goes on where it was: {words}", file=sys.stderr)
         return 143 if isinstance(stop, _Terminated) else 130
 
