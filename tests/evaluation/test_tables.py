@@ -391,11 +391,36 @@ def test_macro_f1_is_that_of_scikit_learn() -> None:
 
 def test_a_copy_counts_beyond_what_held_out_people_have() -> None:
     made = [b"common"] * 6 + [b"rare"] * 4
-    records = list(disclosure.copies(made, [b"common", b"rare", b"x"], [b"common", b"rare"],
-                                     [b"common", b"y"], Key(0)))  # fmt: skip
+    records = list(disclosure.copies(made, [b"common", b"rare"], [b"common", b"y"], Key(0)))
     whole, part, gain = records[:3]
-    assert (whole.value, part.value, part.floor) == (1.0, 1.0, 0.6)
+    assert (whole.value, part.value) == (1.0, 0.6)
     assert gain.value == pytest.approx(0.4)
+
+
+def of_copies(made: list[bytes], real: list[bytes], others: list[bytes]) -> tuple[str, str]:
+    (verdict,) = disclosed.verdicts(list(disclosure.copies(made, real, others, Key(0))))
+    return verdict.grade, verdict.text
+
+
+def test_copies_are_counted_against_all_members_however_few_are_held_out() -> None:
+    """A tenth of the members would have found a tenth of the copies."""
+    rows = [b"%d" % i for i in range(4200)]
+    grade, text = of_copies(rows[:300], rows[:2000], rows[2000:2200])
+    assert grade == "bad"
+    assert text.startswith("copies: 100.0 % of 300 synthetic records equal one of 2,000 members, "
+                           "0.0 % one of 200 held out (difference found above 9")  # fmt: skip
+    grade, text = of_copies(rows[:300], rows[:2000], rows[2000:2010])
+    assert grade == "unknown"
+    assert "too few held out to be found" in text
+    assert of_copies(rows[:30] + rows[4000:], rows[:2000], rows[2000:4000])[0] == "bad"
+
+
+def test_what_more_members_meet_by_chance_is_no_copy() -> None:
+    rng = np.random.default_rng(0)
+    made, real, others = ([b"%d" % i for i in rng.zipf(1.5, count)] for count in (1000, 2000, 200))
+    grade, text = of_copies(made, real, others)
+    assert grade == "unknown"
+    assert text.endswith("this attack does not tell.")
 
 
 def test_nearer_counts_ties_half() -> None:
