@@ -186,7 +186,8 @@ def test_without_held_out_rows_figures_are_refused(real: Table) -> None:
 
 def useful(training: str, value: float, low: float, high: float, *ends: float) -> Record:
     where = {"training": training, "learner": "gradient boosting"}
-    return Record("table", "utility_auc", where, value, low, high, *ends, n=500)
+    metric = "utility_auc" if training == "synthetic" else "utility_gain"
+    return Record("table", metric, where, value, low, high, *ends, n=500)
 
 
 @pytest.mark.parametrize(
@@ -201,23 +202,35 @@ def useful(training: str, value: float, low: float, high: float, *ends: float) -
         (useful("synthetic", 0.53, 0.45, 0.60, 0.5, 0.54), "unknown", "too little to tell."),
         (useful("synthetic", 0.53, 0.52, 0.54, 0.5, 0.48), "unknown", "too little to tell."),
         (useful("synthetic", float("nan"), 0.5, 0.6, 0.5, 0.9), "unknown", "or none."),
-        (useful("real+synthetic", 0.91, 0.88, 0.94, 0.5, 0.9), "unknown",
-         "no change that can be told."),
-        (useful("real+synthetic", 0.94, 0.92, 0.96, 0.5, 0.9), "good", ": better."),
-        (useful("real+synthetic", 0.85, 0.82, 0.88, 0.5, 0.9), "bad", ": worse."),
+        (useful("real+synthetic", 0.01, -0.01, 0.03, 0.0), "unknown",
+         "utility on the same people (gradient boosting): real + synthetic changes it by 0.010 "
+         "[−0.010, 0.030]: no change that can be told."),
+        (useful("real+synthetic", 0.02, 0.01, 0.03, 0.0), "good", ": better."),
+        (useful("real+synthetic", -0.02, -0.03, -0.01, 0.0), "bad", ": worse."),
     ],
 )  # fmt: skip
 def test_utility_is_judged_between_independent_columns_and_real_rows(
     record: Record, grade: str, words_of_it: str, measured: Section
 ) -> None:
-    others = [r for r in measured.records if r.metric != "utility_auc"]
+    others = [r for r in measured.records if not r.metric.startswith("utility")]
     lines = [v for v in words.verdicts([*others, record]) if v.text.startswith("utility")]
     assert [v.grade for v in lines] == [grade]
     assert lines[0].text.endswith(words_of_it)
 
 
+def test_what_synthetic_rows_add_is_told_on_the_same_people(measured: Section) -> None:
+    """Each area swings by the people who are drawn; their difference hardly does."""
+    for learner in ("gradient boosting", "logistic"):
+        both = one(measured, "utility_auc", training="real+synthetic", learner=learner)
+        gain = one(measured, "utility_gain", learner=learner)
+        assert gain.value == pytest.approx((both.value or 0) - (both.ceiling or 0))
+        assert (gain.low or 1) <= (gain.value or 0) <= (gain.high or -1)
+        widths = [(r.high or 0) - (r.low or 0) for r in (gain, both)]
+        assert widths[0] < 0.5 * widths[1]
+
+
 def test_each_learner_gets_a_verdict_and_a_copula_none(real: Table, measured: Section) -> None:
-    records = [r for r in measured.records if r.metric == "utility_auc"]
+    records = [r for r in measured.records if r.metric.startswith("utility")]
     learners = {r.where["learner"] for r in records}
     lines = [v for v in measured.verdicts if v.text.startswith("utility")]
     assert len(lines) == 2 * len(learners) < len(records)

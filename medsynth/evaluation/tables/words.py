@@ -58,7 +58,8 @@ def method(
         + ("held-out real rows." if held_out else "a bootstrap of the real rows."),
         f"Utility: trained on {trained:,} rows of a table (on both: twice as many), area under the "
         "curve on held-out real rows, intervals over these; floor: trained on independent columns, "
-        "ceiling: on the real rows.",
+        "ceiling: on the real rows. Gain: real and synthetic rows less real ones alone, on the "
+        "same draws of held-out rows.",
     ]
     if subgroup:
         lines.append(
@@ -91,7 +92,7 @@ def listings(records: Sequence[Record]) -> Iterator[Listing]:
     rules = of("rules_broken")
     if rules:
         yield listing("Rows that break a rule (floor: real rows)", rules, (), 3)
-    useful = of("utility_auc")
+    useful = of("utility_auc", "utility_gain")
     if useful:
         title = "Trained on synthetic, tested on held-out real rows: area under the curve"
         yield listing(title, useful, ("training", "learner"), 3)
@@ -143,9 +144,13 @@ def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
             yield from _broken(record)
         if record.metric == "utility_auc":
             yield from _useful(record)
+        if record.metric == "utility_gain":
+            what = f"utility on the same people ({record.where['learner']})"
+            yield from _change(record, what, Verdict(GOOD, "better"), Verdict(BAD, "worse"))
     for change in records:
         if change.metric == "subgroup_gap_change" and change.where["training"] == "real+synthetic":
-            yield _change(change)
+            what = f"gap between levels of {change.where['subgroup']} ({change.where['learner']})"
+            yield from _change(change, what, Verdict(BAD, "wider"), Verdict(GOOD, "narrower"))
     yield from disclosed.verdicts(records)
 
 
@@ -163,13 +168,13 @@ def _broken(record: Record) -> Iterator[Verdict]:
 
 
 def _useful(record: Record) -> Iterator[Verdict]:
-    """What training on synthetic rows is worth, or on both kinds; a copula is no subject."""
+    """What training on synthetic rows alone is worth; a copula is no subject."""
     if "refused" in record.where:
         yield Verdict(UNKNOWN, f"utility: {record.where['refused']}.")
         return
-    what, training = f"utility ({record.where['learner']})", record.where["training"]
-    if training == "copula":
+    if record.where["training"] != "synthetic":
         return
+    what = f"utility ({record.where['learner']})"
     value, floor, ceiling = (
         float("nan") if figure is None else figure
         for figure in (record.value, record.floor, record.ceiling)
@@ -178,34 +183,33 @@ def _useful(record: Record) -> Iterator[Verdict]:
     high = value if record.high is None else record.high
     if not all(isfinite(figure) for figure in (value, floor, ceiling, low, high)):
         yield Verdict(UNKNOWN, f"{what}: held-out rows have one level of the target, or none.")
-    elif training == "synthetic":
-        told = (
-            f"{what}: trained on synthetic rows it reaches {interval(record)}, on real rows "
-            f"{number(ceiling)}, on independent columns {number(floor)}"
-        )
-        if ceiling <= floor or low <= floor <= ceiling <= high:
-            yield Verdict(UNKNOWN, f"{told}: real rows teach too little to tell.")
-            return
-        way = (value - floor) / (ceiling - floor)
-        grade = GOOD if way >= REACHED else BAD if way < MISSED else UNKNOWN
-        yield Verdict(grade, f"{told}: {number(round(100 * way))} % of the way.")
-    else:
-        told = f"{what}: on real and synthetic rows {interval(record, 3)}, on real ones alone "
-        told += number(ceiling, 3)
-        if low > ceiling:
-            yield Verdict(GOOD, f"{told}: better.")
-        elif high < ceiling:
-            yield Verdict(BAD, f"{told}: worse.")
-        else:
-            yield Verdict(UNKNOWN, f"{told}: no change that can be told.")
+        return
+    told = (
+        f"{what}: trained on synthetic rows it reaches {interval(record)}, on real rows "
+        f"{number(ceiling)}, on independent columns {number(floor)}"
+    )
+    if ceiling <= floor or low <= floor <= ceiling <= high:
+        yield Verdict(UNKNOWN, f"{told}: real rows teach too little to tell.")
+        return
+    way = (value - floor) / (ceiling - floor)
+    grade = GOOD if way >= REACHED else BAD if way < MISSED else UNKNOWN
+    yield Verdict(grade, f"{told}: {number(round(100 * way))} % of the way.")
 
 
-def _change(change: Record) -> Verdict:
-    """Whether synthetic rows beside the real ones made groups more equal."""
-    what = f"gap between levels of {change.where['subgroup']} ({change.where['learner']})"
+def _change(change: Record, what: str, up: Verdict, down: Verdict) -> Iterator[Verdict]:
+    """What synthetic rows beside the real ones did, on the same people; nothing if unknown.
+
+    Args:
+        change: A difference with its interval.
+        what: Of what.
+        up, down: Grade and word where all of the interval lies above 0, and below.
+    """
+    if change.value is None or not isfinite(change.value):
+        return
     moved = f"{what}: real + synthetic changes it by {interval(change, 3)}"
-    if (change.high or 0) < 0:
-        return Verdict(GOOD, f"{moved}: narrower.")
+    told = Verdict(UNKNOWN, "no change that can be told")
     if (change.low or 0) > 0:
-        return Verdict(BAD, f"{moved}: wider.")
-    return Verdict(UNKNOWN, f"{moved}: no change that can be told.")
+        told = up
+    elif (change.high or 0) < 0:
+        told = down
+    yield Verdict(told.grade, f"{moved}: {told.text}.")
