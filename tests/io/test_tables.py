@@ -1,5 +1,6 @@
 """Tables keep what a person wrote: marks, digits, leading zeros, dates, types."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,29 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
                         ("twice.csv", "more than once")):  # fmt: skip
         with pytest.raises(DataError, match=words):
             tables.read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.csv", "sex;dose\nF;1,5\nM;2,0\n", r"commas between columns, found semicolons.*1\.5"),
+        ("a.csv", "id;sex\n1;F\n2;M\n", "found semicolons"),
+        ("a.csv.gz", "\ufeffsex;age\nF;15\n", "found semicolons"),
+        ("a.csv", "sex\tage\nF\t15\n", r"found tabs.*\.tsv"),
+    ],
+)
+def test_other_separators_are_named(name: str, text: str, words: str, tmp_path: Path) -> None:
+    raw = text.encode()
+    (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith("gz") else raw)
+    with pytest.raises(DataError, match=words):
+        tables.read(tmp_path / name)
+
+
+def test_a_single_column_and_semicolons_within_texts_are_read(tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("age\n31\n47\n")
+    assert tables.read(tmp_path / "one.csv").rows == 2
+    (tmp_path / "two.csv").write_text("age,codes;all\n31,C50;I26\n47,C50\n")
+    assert tables.read(tmp_path / "two.csv").schema.columns[1].name == "codes;all"
 
 
 def test_rules_are_counted() -> None:
