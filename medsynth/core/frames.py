@@ -72,6 +72,22 @@ def from_frame(frame: "pd.DataFrame", schema: Schema | None = None) -> Table:
     return Table(Schema(tuple(columns), schema.rules if schema else ()), values, missing)
 
 
+def why(column: Column) -> str:
+    """What a column was taken for its kind by, in a few words."""
+    if column.kind == "identifier":
+        found = "nearly every row has its own"
+    elif column.dtype in ("category", "ordered", "bool", "boolean"):
+        found = f"pandas' type, {len(column.levels)} levels"
+    elif column.named:
+        two = len(column.levels) == 2
+        found = " or ".join(column.levels) if two else f"{len(column.levels)} names"
+    else:
+        of = {"date": "dates", "integer": "whole numbers"}.get(column.kind, "numbers")
+        found = f"{of}, {' to '.join(_digits(end, column) for end in column.ends)}"
+    gone = ", ".join(repr(mark) for mark in column.marks)
+    return found + (f"; missing: {gone}" if gone else "")
+
+
 def memorable(table: Table) -> tuple[str, ...]:
     """Columns of names that were declared although nearly every row has a name of its own.
 

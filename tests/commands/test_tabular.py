@@ -50,6 +50,35 @@ def test_a_run_holds_what_runs_hold(run: Path) -> None:
     assert yaml.safe_load((run / "schema.yaml").read_text())["columns"][0]["kind"] == "identifier"
 
 
+def test_training_tells_kinds_once_and_how_exposed_canaries_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["phantom", str(tmp_path / "p.csv"), "--rows", "400"]) == 0
+    declared = {"columns": [{"name": "sex", "kind": "binary", "levels": ["F", "M"]}]}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(declared))
+    config, folder = tmp_path / "table.yaml", tmp_path / "run"
+    config.write_text(f"kind: tabular\ndata: {{table: {tmp_path / 'p.csv'}}}\n")
+    sets = [f"data.schema={tmp_path / 's.yaml'}", "canaries.copies=[1,8]", "train.batch=50",
+            "canaries.candidates=63", "train.steps=3", "model.width=8"]  # fmt: skip
+    told = [part for text in sets for part in ("--set", text)]
+    assert main(["train", str(config), "--out", str(folder), *told]) == 0
+    words = capsys.readouterr().err
+    kinds = {line.split()[0]: " ".join(line.split()[1:]) for line in words.splitlines() if line}
+    assert kinds["age"].startswith("integer whole numbers, 18 to ")
+    assert kinds["N40"] == "binary 0 or 1"
+    assert kinds["mgmt"] == "categorical 3 names; missing: '?'"
+    assert kinds["kps"].endswith("missing: ''")
+    assert "sex" not in kinds
+    assert f"→ {folder / 'schema.yaml'} has these" in words
+    exposed = next(line for line in words.splitlines() if line.startswith("exposure of canaries: "))
+    assert " for 1 copy, " in exposed
+    assert exposed.endswith(" for 8 copies (bits; 1.44 by chance, at most 6.0)")
+    assert main(["train", "--resume", str(folder), "--set", "train.steps=4"]) == 0
+    again = capsys.readouterr().err
+    assert "taken for" not in again
+    assert "exposure of canaries: " in again
+
+
 def test_a_run_goes_on_as_if_it_had_not_been_stopped(run: Path, tmp_path: Path) -> None:
     config = str(run / "config.yaml")
     whole, half = tmp_path / "whole", tmp_path / "half"

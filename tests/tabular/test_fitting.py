@@ -201,6 +201,8 @@ def test_a_model_that_learns_by_heart_is_stopped(kind: str) -> None:
     scores = (run.material.scores(network, w, ALONE.device) for w in ("canaries", "candidates"))
     released = canaries.exposures(run.material.planted, *scores, Key(0))
     assert released[0].mean < 4  # what is released is from before
+    assert run.exposed is not None
+    assert f" {released[0].mean:.1f} [" in run.exposed
     assert float(last[0]["exposure_1"]) < 4 < float(last[-1]["exposure_1"])
     assert float(last[-1]["exposure_8"]) >= float(last[-1]["exposure_1"]) - 1
     before = readings[-1]
