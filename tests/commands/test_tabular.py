@@ -1,6 +1,7 @@
 """Records by the command line: train, go on, generate with everything, refuse in words."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,33 @@ def test_equalisation_and_k_together(run: Path, tmp_path: Path) -> None:
     women = next(s for s in told["equalised"]["shares"] if s["level"] == "F")
     assert women["reached"] == pytest.approx((rows["sex"] == "F").mean())
     assert told["anonymous"]["smallest_after"] >= 5
+
+
+def test_targets_that_the_model_cannot_meet_are_named_with_what_there_is(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["generate", str(run), "--rows", "50", "-o", str(tmp_path / "rows.csv")]
+    assert main([*command, "--target", "site=spleen:1"]) == 2
+    assert "a level of site (breast, lung, prostate), found 'spleen'" in capsys.readouterr().err
+    asked = ["--target", "site=prostate:0.5,lung:0.5", "--target", "sex=F:1"]
+    assert main([*command, *asked]) == 1
+    assert (
+        "site=prostate:0.5 with sex=F:1: none of 20,000 rows of the model's own has both, so "
+        "site=prostate can be 0 at most; beside sex=F there are site=breast, lung."
+    ) in capsys.readouterr().err
+
+
+def test_exact_values_of_quasi_identifiers_are_warned_of(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["generate", str(run), "--rows", "300", "--k", "3", "-o", str(tmp_path / "rows.csv")]
+    assert main([*command, "--quasi", "sex,age"]) == 0
+    told = capsys.readouterr().err
+    assert "warning: age: cells are counted in 10 bands, but exact values are written" in told
+    bands = re.search(r"--quasi (age=\d+,\d+,\d+)\n", told)
+    assert bands
+    assert main([*command, "--quasi", "sex", "--quasi", bands[1]]) == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_equalisation_without_real_rows_speaks_of_none(
