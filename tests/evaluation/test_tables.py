@@ -155,6 +155,23 @@ def test_coverage_of_few_rows_is_judged_by_that_of_few_real_ones() -> None:
     assert "in 100 rows" in verdict.text
 
 
+def test_numbers_that_skip_values_are_seen(real: Table, measured: Section) -> None:
+    """Even ages alone: the distribution function hardly moves."""
+    ages = 2 * np.round(real.values["age"] / 2 - 0.25)
+    even = Table(real.schema, {**real.values, "age": np.maximum(ages, 20)}, real.missing)
+    assert tables.marginals(real, even)["age"] > 0.95
+    section = tables.measure(real, even, Key(0), held_out=like(real, 1500, 4))
+    told = one(section, "values", column="age")
+    assert (told.value or 1) < 0.6 < 0.85 < (told.ceiling or 0)
+    (words_of_it,) = (v for v in section.verdicts if v.text.startswith("numbers"))
+    assert words_of_it.grade == "bad"
+    assert words_of_it.text.startswith("numbers: value by value age agrees by 0.5")
+    assert one(measured, "values", column="age").value == pytest.approx(
+        one(measured, "values", column="age").ceiling, abs=0.03
+    )
+    assert not [v for v in measured.verdicts if v.text.startswith("numbers")]
+
+
 def test_lost_levels_are_seen(real: Table) -> None:
     women = real.take(np.flatnonzero(real.where("sex", "F")))
     levels, _ = tables.coverage(Codec.fit(real), real, women, Key(0))

@@ -23,6 +23,9 @@ from medsynth.evaluation.tables.privacy import GUESSED, MOST_RELEASED, PEOPLE
 LIKENESS = (
     "marginals", "pairs", "coverage_levels", "coverage_combinations", "detection_auc",
 )  # fmt: skip
+UNEVEN = 2.0
+"""Times the difference of other real rows from which on numbers are uneven value by value."""
+
 REACHED, MISSED = 0.8, 0.2
 """Of the way from independent columns to real rows: useful from here, useless below that."""
 
@@ -54,6 +57,8 @@ def method(
         "of groups as a share of the real number; both in as many random rows of each side, no "
         "more than the smallest has. Detection: area under the curve of gradient "
         "boosting that tells real from synthetic, three folds; 0.5 is best.",
+        f"Value by value: 1 − total variation over numbers above {PREVALENT:.1%}, for columns "
+        "that these make up half of; in as many random rows as above.",
         "Floor: independent columns. Ceiling: "
         + ("held-out real rows." if held_out else "a bootstrap of the real rows."),
         f"Utility: trained on {trained:,} rows of a table (on both: twice as many), area under the "
@@ -101,6 +106,7 @@ def listings(records: Sequence[Record]) -> Iterator[Listing]:
         title = f"Utility for each {groups[0].where.get('subgroup', 'group')}"
         yield listing(title, groups, ("level", "training", "learner"), 3)
     yield from disclosed.listings(records)
+    yield listing("Numbers value by value", of("values"), ("column",), 3)
     least = sorted(of("marginal"), key=lambda r: r.value or 0)[:12]
     yield Listing(
         "Columns that agree least", ("column", "agreement"),
@@ -139,6 +145,7 @@ def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
         f"{of('coverage_combinations', model='synthetic').value or 0:.0%} as many distinct rows as "
         "in real ones.",
     )
+    yield from _uneven([r for r in records if r.metric == "values"])
     for record in records:
         if record.metric == "rules_broken":
             yield from _broken(record)
@@ -152,6 +159,23 @@ def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
             what = f"gap between levels of {change.where['subgroup']} ({change.where['learner']})"
             yield from _change(change, what, Verdict(BAD, "wider"), Verdict(GOOD, "narrower"))
     yield from disclosed.verdicts(records)
+
+
+def _uneven(records: Sequence[Record]) -> Iterator[Verdict]:
+    """The column of numbers that is furthest off value by value; if none is, nothing is said."""
+    gaps = [
+        ((1 - (r.value or 0)) / max(1 - r.ceiling, 1e-3), r)
+        for r in records
+        if r.ceiling is not None
+    ]
+    gap, worst = max(gaps, key=lambda pair: pair[0], default=(0.0, None))
+    if worst is not None and gap > UNEVEN:
+        yield Verdict(
+            BAD,
+            f"numbers: value by value {worst.where['column']} agrees by {number(worst.value, 3)}, "
+            f"other real rows by {number(worst.ceiling, 3)}: some values come too often, others "
+            "too seldom.",
+        )
 
 
 def _broken(record: Record) -> Iterator[Verdict]:
