@@ -1,18 +1,22 @@
 """Pictures: rows of the well-known figure, montages, previews.
 
 Takes values, not files, and knows no networks. Slices are shown as radiologists see them: the
-patient's right on the left of the picture, front and head up.
+patient's right on the left of the picture, front and head up. In a notebook, what these functions
+return shows itself.
 """
 
+import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+import matplotlib.figure
+import nibabel as nib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from medsynth.core.paths import replacing
@@ -24,6 +28,16 @@ NAMES = {"t1n": "T1", "t1c": "T1c", "t2w": "T2", "t2f": "FLAIR"}
 PLANES = ("sagittal", "coronal", "axial")
 CONTOURED = ("NCR", "ET", "ED", "RC")
 INCH = 2.1
+DPI = 110
+
+
+class Figure(matplotlib.figure.Figure):
+    """A figure that a notebook shows when it is the last line of a cell."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        _write(self, file, DPI)
+        return file.getvalue()
 
 
 @dataclass(frozen=True)
@@ -111,6 +125,51 @@ def montage(files: Sequence[tuple[str, Volume | LabelMap]]) -> Figure:
     if maps:
         _legend(figure, [labels for _, labels in maps])
     return figure
+
+
+def view(scans: Volume, labels: LabelMap, channel: str = "t1c") -> Any:
+    """One scan with its label map, in a notebook: slices to scroll through where `ipyniivue` is
+    installed, else three planes of them.
+
+    Args:
+        scans: Any that have the channel.
+        labels: On the same grid.
+        channel: Which scan.
+
+    Returns:
+        A widget or a figure; either shows itself as the last line of a cell.
+
+    Raises:
+        GeometryError: No such channel.
+    """
+    scan = scans.channel(channel)
+    try:
+        from ipyniivue import NiiVue
+    except ImportError:
+        one = replace(scans, data=scan[None], channels=(channel,))
+        return montage([(NAMES.get(channel, channel), one), ("label map", labels)])
+    of = labels.scheme.labels
+    red, green, blue = zip(*[_bytes_of(label.colour) for label in of], strict=True)
+    widget = NiiVue()
+    widget.load_volumes(
+        [
+            {"name": f"{channel}.nii", "data": _nifti(scan, scans.affine)},
+            {"name": "labels.nii", "data": _nifti(labels.data, labels.affine), "opacity": 0.4},
+        ]
+    )
+    widget.volumes[1].set_colormap_label(
+        {"R": red, "G": green, "B": blue, "A": [255 * (label.value > 0) for label in of],
+         "I": labels.scheme.values, "labels": labels.scheme.abbreviations}
+    )  # fmt: skip
+    return widget
+
+
+def _nifti(data: np.ndarray, affine: np.ndarray) -> bytes:
+    return nib.Nifti1Image(data, affine).to_bytes()
+
+
+def _bytes_of(colour: str) -> list[int]:
+    return [round(255 * share) for share in matplotlib.colors.to_rgb(colour)]
 
 
 def _of_case(name: str, maps: Sequence[tuple[str, LabelMap]]) -> LabelMap | None:
@@ -229,16 +288,20 @@ def scatter(
     return figure
 
 
-def save(figure: Figure, path: Path, dpi: int = 110) -> None:
+def save(figure: Figure, path: Path, dpi: int = DPI) -> None:
     """Write a PNG, whole or not at all; the same picture gives the same bytes."""
     with replacing(path) as beside:
-        figure.savefig(
-            beside,
-            format="png",
-            dpi=dpi,
-            facecolor=figure.get_facecolor(),
-            metadata={"Software": None},
-        )
+        _write(figure, beside, dpi)
+
+
+def _write(figure: Figure, to: Path | io.BytesIO, dpi: int) -> None:
+    figure.savefig(
+        to,
+        format="png",
+        dpi=dpi,
+        facecolor=figure.get_facecolor(),
+        metadata={"Software": None},
+    )
 
 
 def _canvas(rows: int, columns: int) -> Figure:

@@ -1,9 +1,15 @@
 """Pictures: right is where it says, contours are where labels are, voxels keep their shape."""
 
+import io
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import matplotlib.image
+import nibabel as nib
 import numpy as np
+import pytest
 
 from medsynth import show
 from medsynth.core.labels import BRAIN
@@ -111,3 +117,39 @@ def test_neighbours_are_shown_at_one_height() -> None:
     assert figure.axes[1].collections
     assert not figure.axes[3].collections  # the second one's tumour is elsewhere
     assert show.figure_rows([show.Row("b", scans, low)]).axes[1].collections
+
+
+def test_figures_show_themselves_in_a_notebook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ipyniivue", None)  # not installed
+    scans, labels = _case()
+    figure = show.view(scans, labels)
+    show.save(figure, tmp_path / "a.png")
+    assert figure._repr_png_() == (tmp_path / "a.png").read_bytes()
+    shown = matplotlib.image.imread(io.BytesIO(figure._repr_png_()))
+    assert shown[..., :3].max() == 1
+    assert figure.axes[0].collections  # outlines on the scan
+
+
+def test_volumes_to_scroll_through_where_the_viewer_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the viewer is given: a scan on its grid, labels in the colours of their scheme."""
+    colours: list[dict[str, Any]] = []
+
+    class NiiVue:
+        def load_volumes(self, volumes: list[dict[str, Any]]) -> None:
+            self.given = volumes
+            self.volumes = [SimpleNamespace(set_colormap_label=colours.append) for _ in volumes]
+
+    monkeypatch.setitem(sys.modules, "ipyniivue", SimpleNamespace(NiiVue=NiiVue))
+    scans, labels = _case((1, 2, 3))
+    widget = show.view(scans, labels)
+    scan, over = (nib.Nifti1Image.from_bytes(volume["data"]) for volume in widget.given)
+    assert (np.asarray(scan.dataobj) == scans.channel("t1c")).all()
+    assert (np.asarray(over.dataobj) == labels.data).all()
+    assert (over.affine == labels.affine).all()
+    (table,) = colours
+    at = table["labels"].index("ET")
+    assert table["I"][at] == BRAIN.value("ET")
+    assert (table["R"][at], table["G"][at], table["B"][at]) == (0xDD, 0xAA, 0x33)
+    assert (table["A"][0], table["A"][at]) == (0, 255)

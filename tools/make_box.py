@@ -1,9 +1,9 @@
 """Make the models in the box: phantoms, training, and export into `medsynth/box`, in one command.
 
-    python tools/make_box.py WORK [--only phantom] [--set train.steps=1500]
+    python tools/make_box.py WORK [--only phantom] [--set train.steps=1000]
 
 Goes on where it was stopped. With the configurations of configs/box and the default numbers it is
-the recipe of the weights that come with the package. On two CPU cores: an hour and a half.
+the recipe of the weights that come with the package. On two CPU cores: an hour.
 """
 
 import argparse

@@ -14,7 +14,7 @@ from medsynth.core.codes import Codes
 from medsynth.core.frames import memorable
 from medsynth.core.paths import write_text
 from medsynth.core.random import Key
-from medsynth.core.table import Schema, Table
+from medsynth.core.table import Column, Schema, Table
 from medsynth.io import tables
 from medsynth.tabular import CodesSynthesizer, TableSynthesizer
 from medsynth.tabular.fitting import Fitting
@@ -47,14 +47,21 @@ class TabularRun(Run):
         folder: `RUN`.
         fitting: At the step to go on from.
         warnings: What a person should know of the records.
+        inferred: Columns that nobody declared.
     """
 
-    def __init__(self, folder: Path, fitting: Fitting, warnings: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        fitting: Fitting,
+        warnings: Sequence[str] = (),
+        inferred: Sequence[Column] = (),
+    ) -> None:
         how, batch = fitting.config.train, fitting.trainer.batch
         pace = Pace(fitting.steps, batch, how.log_every, how.save_every, how.preview_every)
         size = f"{fitting.material.records:,} records, {fitting.config.model.kind}"
         super().__init__(folder, fitting.trainer, pace, size)
-        self.fitting, self.warnings = fitting, tuple(warnings)
+        self.fitting, self.warnings, self.inferred = fitting, tuple(warnings), tuple(inferred)
 
     @classmethod
     def prepare(cls, config: Tabular, folder: Path, world: World, *, resume: bool) -> "TabularRun":
@@ -90,7 +97,9 @@ class TabularRun(Run):
             write_text(folder / "config.yaml", configs.dump(told))
             if isinstance(found, Table):
                 tables.write_schema(folder / "schema.yaml", found.schema)
-        return cls(folder, fitting, warnings)
+        told_of = {column.name for column in declared.columns} if declared else set()
+        columns = found.schema.columns if isinstance(found, Table) else ()
+        return cls(folder, fitting, warnings, [c for c in columns if c.name not in told_of])
 
     @property
     def ended(self) -> str | None:

@@ -347,6 +347,8 @@ def add(verbs: Any) -> None:
         help="folder for everything (default: demo); a demo that was stopped goes on there",
     )  # fmt: skip
     p.add_argument("--seed", type=int, default=0, help="root of all randomness (default 0)")
-    p.add_argument("--steps", type=int, default=Demo.steps, help=f"training steps (default {Demo.steps})")
+    p.add_argument(
+        "--steps", type=int, default=Demo.steps, help=f"training steps (default {Demo.steps})"
+    )
     p.add_argument("--json", action="store_true", help="print the answer as JSON")
     p.set_defaults(make=lambda a: Demo(a.out, a.seed, a.steps, a.json))

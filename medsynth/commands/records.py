@@ -101,6 +101,7 @@ class GenerateRecords:
         from medsynth.io import tables
         from medsynth.tabular.anonymity import anonymous, parse_quasi
         from medsynth.tabular.equalise import OWN, REAL, afterwards, equalised, parse_targets
+        from medsynth.tabular.quasi import exact
 
         key = Key(self.seed, ("table",))
 
@@ -127,6 +128,8 @@ class GenerateRecords:
             table = model.sample(self.rows, key, where)
         if self.k is not None:
             quasi = parse_quasi(self.quasi, table)
+            for words in exact(self.quasi, quasi, table):
+                console.say(f"warning: {words}")
             table, small = anonymous(draw, table, quasi, self.k, key.fold("anonymous"))
             told["anonymous"] = small.to_json()
             console.say(

@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,11 @@ from medsynth.errors import DataError, Interrupted, TrainingError, UsageError
 if TYPE_CHECKING:
     from medsynth.build.run import Run
     from medsynth.config import Config
+    from medsynth.core.table import Column
     from medsynth.training.world import World
+
+MOST_TOLD = 40
+"""Columns whose inferred kinds are shown."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +98,13 @@ class Train:
                 from medsynth.build.tabular import TabularRun
 
                 run = TabularRun.prepare(records, folder, world, resume=bool(self.resume))
+                if world.leads and not self.resume:
+                    _tell_kinds(run.inferred, folder / "schema.yaml")
                 for words in run.warnings if world.leads else ():
                     console.say(f"warning: {words}")
                 done = follow(run)
+                if world.leads and (exposed := run.fitting.exposed):
+                    console.say(exposed)
                 if world.leads and run.fitting.delta is not None:
                     console.say(run.trainer.ledger.words(run.fitting.delta))
             elif config:
@@ -106,6 +114,18 @@ class Train:
         if self.json and world.leads:
             console.answer(done)
         return 0
+
+
+def _tell_kinds(columns: "Sequence[Column]", schema: Path) -> None:
+    """What columns that nobody declared were taken for, and where to correct it."""
+    from medsynth.core.frames import why
+
+    if not columns:
+        return
+    rows = [(column.name, column.kind, why(column)) for column in columns[:MOST_TOLD]]
+    console.say(console.table(("column", "taken for", "because of"), rows))
+    more = f" and {len(columns) - MOST_TOLD} more" if len(columns) > MOST_TOLD else ""
+    console.say(f"→ {schema} has these{more}: correct it, give it back as --set data.schema=FILE")
 
 
 def train(config: "Config", folder: Path, world: "World", *, resume: bool) -> dict[str, Any]:

@@ -72,6 +72,22 @@ def from_frame(frame: "pd.DataFrame", schema: Schema | None = None) -> Table:
     return Table(Schema(tuple(columns), schema.rules if schema else ()), values, missing)
 
 
+def why(column: Column) -> str:
+    """What a column was taken for its kind by, in a few words."""
+    if column.kind == "identifier":
+        found = "nearly every row has its own"
+    elif column.dtype in ("category", "ordered", "bool", "boolean"):
+        found = f"pandas' type, {len(column.levels)} levels"
+    elif column.named:
+        two = len(column.levels) == 2
+        found = " or ".join(column.levels) if two else f"{len(column.levels)} names"
+    else:
+        of = {"date": "dates", "integer": "whole numbers"}.get(column.kind, "numbers")
+        found = f"{of}, {' to '.join(_digits(end, column) for end in column.ends)}"
+    gone = ", ".join(repr(mark) for mark in column.marks)
+    return found + (f"; missing: {gone}" if gone else "")
+
+
 def memorable(table: Table) -> tuple[str, ...]:
     """Columns of names that were declared although nearly every row has a name of its own.
 
@@ -134,8 +150,11 @@ def _column(
     if column.kind == "identifier":
         return column, np.arange(len(series), dtype=float), np.zeros(len(series), np.int16)
     if column.named:
-        if texts is None:
-            texts = np.array([_digits(v, column) for v in np.where(here, numbers, 0)], object)
+        if numbers is not None:  # 1.0 is the level 1, 0.7 is none
+            whole = replace(column, decimals=None)
+            plain = np.array([_digits(v, whole) for v in np.where(here, numbers, 0)], object)
+            texts = plain if texts is None else _matched(texts, plain, column.levels)
+        assert texts is not None
         place = {level: index for index, level in enumerate(column.levels)}
         unknown = sorted({t for t in texts[here] if t not in place})[:3]
         if unknown:
@@ -145,6 +164,12 @@ def _column(
     if numbers is None:
         raise DataError(f"{column.kind} values", "text", name, "Correct it or its kind.")
     return _ranged(column, numbers[here]), np.where(here, numbers, 0.0), absent
+
+
+def _matched(texts: np.ndarray, plain: np.ndarray, levels: tuple[str, ...]) -> np.ndarray:
+    """Texts, where they are no levels but their numbers are: these."""
+    other = ~np.isin(texts, levels) & np.isin(plain, levels)
+    return np.where(other, plain, texts)
 
 
 def _ranged(column: Column, known: np.ndarray) -> Column:
@@ -247,6 +272,8 @@ def _inferred(
         kind = "binary" if len(levels) == 2 else "categorical"
         return Column(name, kind, levels, marks, dtype=dtype)
     known = numbers[here]
+    if np.array_equal(np.unique(known), [0, 1]) and (texts is None or len(levels) == 2):
+        return Column(name, "binary", levels or ("0", "1"), marks, dtype=dtype)
     if texts is not None and DATE.fullmatch(texts[here][0]):
         timed = any(len(t) > len("2026-01-31") for t in texts[here])
         return Column(name, "date", (), marks, *_range(known), int(timed), dtype=dtype)
@@ -311,6 +338,8 @@ def _series(column: Column, table: Table) -> "pd.Series[Any]":
         return pd.to_datetime(pd.Series(texts)).astype(dtype)
     if dtype in ("bool", "boolean"):
         return pd.Series([None if t is None else t == "True" for t in texts]).astype(dtype)
+    if column.named and pd.api.types.is_numeric_dtype(dtype):
+        return pd.to_numeric(pd.Series(texts)).astype(dtype)
     return pd.Series(texts).astype(dtype)
 
 

@@ -5,7 +5,7 @@ No verdict is ever *good*: an attack that fails proves nothing.
 
 from collections.abc import Iterator, Sequence
 
-from medsynth.evaluation.disclosure import FALSE_POSITIVES
+from medsynth.evaluation.disclosure import FALSE_POSITIVES, OTHERS
 from medsynth.evaluation.records import (
     BAD,
     UNKNOWN,
@@ -47,7 +47,7 @@ CLAIMS = (
         "what is not known of a member can be read off",
     ),
     (
-        "exact_copies_gain", 0.0, "copies: share beyond that of held-out people",
+        "exact_copies_gain", 0.0, "copies:",
         "people who were trained on are in the synthetic records",
     ),
 )  # fmt: skip
@@ -106,10 +106,24 @@ def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
             continue
         caught = [r for r in found if beyond(r, chance, own) > 0]
         worst = max(caught or found, key=lambda r: r.value or 0.0)
-        if caught:
-            yield Verdict(BAD, f"{words} {interval(worst, 3)}: {bad}.")
-        else:
-            yield Verdict(UNKNOWN, f"{words} {interval(worst, 3)}: this attack does not tell.")
+        told = f"{words} {interval(worst, 3)}"
+        if metric == "exact_copies_gain":
+            told = _copied(records, words, least(worst, chance, own))
+        grade, said = (BAD, bad) if caught else (UNKNOWN, "this attack does not tell")
+        yield Verdict(grade, f"{told}: {said}.")
+
+
+def _copied(records: Sequence[Record], words: str, bar: float) -> str:
+    """Which share of the release people have, too: members, and people who were held out."""
+    both = [r for r in records if r.metric == "exact_copies"]
+    inside = next(r for r in both if "control" not in r.where)
+    outside = next(r for r in both if r.where.get("control") == OTHERS)
+    shares = [f"{100 * (r.value or 0):.1f} %" for r in (inside, outside)]
+    found = f"found above {100 * bar:.1f} points" if bar < 1 else "too few held out to be found"
+    return (
+        f"{words} {shares[0]} of {inside.n or 0:,} synthetic records equal one of "
+        f"{inside.where['of']}, {shares[1]} one of {outside.where['of']} (difference {found})"
+    )
 
 
 def repeats(detection: Record) -> Verdict | None:
@@ -117,8 +131,8 @@ def repeats(detection: Record) -> Verdict | None:
 
     Real rows that are alike by chance do the same to the ceiling; below that it is copying.
     """
-    least = min(0.5, 0.5 if detection.ceiling is None else detection.ceiling) - BELOW
-    if detection.high is None or detection.high >= least:
+    lowest = min(0.5, 0.5 if detection.ceiling is None else detection.ceiling) - BELOW
+    if detection.high is None or detection.high >= lowest:
         return None
     return Verdict(
         BAD,
@@ -128,19 +142,23 @@ def repeats(detection: Record) -> Verdict | None:
 
 
 def beyond(record: Record, chance: float, others: Sequence[Record]) -> float:
-    """How far a figure lies beyond what chance gives, three standard errors; above 0 is found.
+    """How far a figure lies beyond `least`; above 0 is found."""
+    return (record.value or 0.0) - least(record, chance, others)
+
+
+def least(record: Record, chance: float, others: Sequence[Record]) -> float:
+    """What a figure must exceed to be called found: three standard errors above chance.
 
     Args:
         record: The figure of an attack.
         chance: What it is where nothing is kept.
         others: Figures of the same name, its control among them.
     """
-    value = record.value or 0.0
-    margin = 0.0 if record.low is None else value - record.low
+    margin = 0.0 if record.low is None else (record.value or 0.0) - record.low
     bars = [chance + STRICT * margin]
     for control in others:
         where = {k: v for k, v in control.where.items() if k != "control"}
         if record.metric in BARRED and "control" in control.where and where == record.where:
             middle = control.value or 0.0
             bars.append(middle + STRICT * ((control.high or middle) - middle))
-    return value - max(bars)
+    return max(bars)

@@ -206,67 +206,54 @@ def chosen(real: P, held_out: P | None, rng: np.random.Generator) -> tuple[np.nd
 
 
 def copies_among(
-    fingerprints: Callable[[P], Sequence[bytes]],
-    made: P,
-    real: P,
-    order: np.ndarray,
-    others: P | None,
-    key: Key,
+    fingerprints: Callable[[P], Sequence[bytes]], made: P, real: P, others: P | None, key: Key
 ) -> Iterator[Record]:
-    """`copies` of records, with `order` and `others` as `chosen` gives them."""
-    size = len(others) if others else 0
-    yield from copies(
-        fingerprints(made),
-        fingerprints(real),
-        fingerprints(real.take(order[:size])),
-        fingerprints(others) if others else (),
-        key,
-    )
+    """`copies` of records, with `others` as `chosen` gives them."""
+    held_out = fingerprints(others) if others else ()
+    yield from copies(fingerprints(made), fingerprints(real), held_out, key)
 
 
 def copies(
-    made: Sequence[bytes],
-    real: Sequence[bytes],
-    members: Sequence[bytes],
-    others: Sequence[bytes],
-    key: Key,
+    made: Sequence[bytes], real: Sequence[bytes], others: Sequence[bytes], key: Key
 ) -> Iterator[Record]:
-    """Synthetic records that a real person has, too.
+    """Synthetic records that a real person has, too: all of them against all members.
 
-    Frequent records are met by chance; the gain is what is met beyond as many held-out people.
+    Frequent records are met by chance, the more of them the more people there are. So the gain
+    over held-out people stands beside what it is when as many random people of both kinds are
+    called members: where fewer are held out, that is above 0.
 
     Args:
         made: Every synthetic record, as bytes.
         real: Every record that the model was fitted on.
-        members: As many of these as are held out.
-        others: Held-out records; none leaves the control out.
+        others: Held-out records, no more than real ones; none leaves the control out.
         key: Bootstrap, and labels of the control.
     """
     known, n = frozenset(real), len(made)
     whole = mean_interval(np.array([row in known for row in made], float), key.fold("whole"))
-    yield Record(NAME, "exact_copies", {"of": f"all {len(real):,} real records"}, *whole, n=n)
+    of = {"of": f"{len(real):,} members"}
+    yield Record(NAME, "exact_copies", of, *whole, ceiling=1.0, n=n)
     if not others:
         return
     often = Counter(made)
-    records, place = np.unique(np.array([*members, *others], object), return_inverse=True)
+    records, place = np.unique(np.array([*real, *others], object), return_inverse=True)
     weight = np.array([often[row] for row in records]) / n
 
-    def shares(labels: np.ndarray) -> tuple[float, float]:
-        met = [np.bincount(place[side], minlength=len(weight)) > 0 for side in (labels, ~labels)]
-        return float(weight[met[0]].sum()), float(weight[met[1]].sum())
+    def share(people: np.ndarray) -> float:
+        met = np.bincount(place[people], minlength=len(weight)) > 0
+        return float(weight[met].sum())
 
     def gain(labels: np.ndarray) -> float:
-        inside, outside = shares(labels)
-        return inside - outside
+        return share(labels) - share(~labels)
 
-    truth = np.arange(len(place)) < len(members)
-    inside, outside = shares(truth)
-    of = {"of": f"{len(members):,} real records, as many held out"}
-    yield Record(NAME, "exact_copies", of, inside, floor=outside, ceiling=1.0, n=n)
-    yield Record(NAME, "exact_copies_gain", of, gain(truth), floor=0.0, ceiling=1.0, n=n)
+    truth = np.arange(len(place)) < len(real)
+    held_out = {"of": f"{len(others):,} held out", "control": OTHERS}
+    yield Record(NAME, "exact_copies", held_out, share(~truth), n=n)
+    both = {"of": f"{len(real):,} members, {len(others):,} held out"}
     control = relabelled(gain, truth, key.fold("control"))
-    told = {**of, "control": RELABELLED}
-    yield Record(NAME, "exact_copies_gain", told, *control, floor=0.0, n=n)
+    floor = control.value
+    yield Record(NAME, "exact_copies_gain", both, gain(truth), floor=floor, ceiling=1.0, n=n)
+    told = {**both, "control": RELABELLED}
+    yield Record(NAME, "exact_copies_gain", told, *control, floor=floor, n=n)
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,6 +49,15 @@ UNITS = {
 COMPARED = ("frechet", "structure_mean", "contrast", "spectrum")
 """Figures that are drawn many times over, with floor and ceiling."""
 
+NEAR, FAR = 0.25, 0.75
+"""Of the way from real against real to the bad example: good below, bad above."""
+
+MOST = 2.0
+"""Of the way, that a single figure counts for at most."""
+
+TOLD_APART = 0.05
+"""p of the two-sample test below which synthetic and real scans differ."""
+
 
 def section(measured: Measured) -> Section:
     """The section of the report."""
@@ -62,7 +71,7 @@ def section(measured: Measured) -> Section:
         (
             listing(
                 "Beside the floor (real against real) and the ceiling (made worse on purpose); "
-                "↓ lower is nearer to real, ↑ higher is",
+                "↓ lower is nearer to real, ↑ higher is nearer",
                 main, ("modality", "structure"), 3, METRICS,
             ),
             _degradations(records),
@@ -110,6 +119,13 @@ def _method(measured: Measured, main: Sequence[Record]) -> Iterator[str]:
             "MS-SSIM is the mean over pairs of people, with the middle 95 % of pairs in brackets: "
             "diversity, low is not better than the real pairs' figure."
         )
+    if metrics & {*COMPARED, "mmd_p"}:
+        yield (
+            f"Marks: ✓ below {100 * NEAR:.0f} % of the way from real against real to the bad "
+            f"example, ✗ above {100 * FAR:.0f} %, ? between them, and always with fewer than "
+            f"{MIN_COMPARED} real people. The two-sample test is ✗ at p below {TOLD_APART:g}, "
+            f"else ?, never ✓. A mean over figures counts each as 0 to {100 * MOST:.0f} %."
+        )
 
 
 def _degradations(records: Sequence[Record]) -> Table:
@@ -139,22 +155,35 @@ def _verdicts(records: Sequence[Record], people: int) -> Iterator[Verdict]:
         own = [r for r in records if r.metric == metric]
         if metric == "frechet":
             own = [r for r in own if r.where.get("modality") == "all"]
-        known = [w for w in map(_way, own) if w is not None]
+        ways = [_way(r) for r in own if r.value is not None]
+        known = [way for way in ways if way is not None]
         if not known:
             reason = next((r.where["refused"] for r in own if "refused" in r.where), None)
+            if ways:
+                reason = f"cannot be placed, {_without(len(ways))}"
             if reason or judged:
                 yield Verdict(UNKNOWN, f"{words}: {reason or 'no case has what is compared'}.")
             continue
-        way = float(np.mean(known))
-        grade = GOOD if way < 0.25 else (BAD if way > 0.75 else UNKNOWN)
+        way = float(np.mean(np.clip(known, 0, MOST)))
+        grade = GOOD if way < NEAR else (BAD if way > FAR else UNKNOWN)
+        notes = [f"mean of {plural(len(known), 'figure')}"] if len(ways) > 1 else []
+        if lost := len(ways) - len(known):
+            notes.append(f"left out {_without(lost)}")
+        for many, side, end in (
+            (sum(w < 0 for w in known), "below", 0),
+            (sum(w > MOST for w in known), "above", MOST),
+        ):
+            if many:
+                notes.append(f"{many} {side} {100 * end:.0f} % counted as that")
+        told = ", ".join(["", *notes])
         yield Verdict(
             grade if judged else UNKNOWN,
             f"{words}: {100 * way:.0f} % of the way from real-against-real (0 %) to the bad "
-            "example (100 %)" + (f", mean of {len(known)} figures." if len(known) > 1 else "."),
+            f"example (100 %){told}.",
         )
     test = next((r for r in records if r.metric == "mmd_p"), None)
     if test is not None and test.value is not None:
-        apart = test.value < 0.05
+        apart = test.value < TOLD_APART
         yield Verdict(
             BAD if apart else UNKNOWN,
             f"A two-sample test (MMD over features) {'tells' if apart else 'does not tell'} "
@@ -164,7 +193,13 @@ def _verdicts(records: Sequence[Record], people: int) -> Iterator[Verdict]:
 
 
 def _way(record: Record) -> float | None:
+    """How far it is from the floor (0) to the ceiling (1); None where these give no scale."""
     value, floor, ceiling = record.value, record.floor, record.ceiling
     if value is None or floor is None or ceiling is None or ceiling <= floor:
         return None
-    return float(np.clip((value - floor) / (ceiling - floor), 0, 2))
+    return (value - floor) / (ceiling - floor)
+
+
+def _without(figures: int) -> str:
+    """Figures that `_way` cannot place, in words."""
+    return f"{plural(figures, 'figure')} without a bad example that is worse than real scans"

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".parquet")
 
+SEPARATORS = {
+    ";": (
+        "semicolons",
+        "Save it with commas between columns and points in numbers (1.5, not 1,5).",
+    ),
+    "\t": ("tabs", "Name it .tsv, or save it with commas."),
+}
+"""What else may stand between the columns of a `.csv`, and what to do about it."""
+
 
 def read(path: Path, schema: Schema | None = None) -> Table:
     """Read a table.
@@ -30,7 +39,8 @@ def read(path: Path, schema: Schema | None = None) -> Table:
         schema: Declared columns; None infers all.
 
     Raises:
-        DataError: No such file, another ending, not UTF-8, not a table; see `core.frames`.
+        DataError: No such file, another ending, not UTF-8, semicolons or tabs between columns, not
+            a table; see `core.frames`.
     """
     if not path.exists():
         raise DataError("a table", "no such file", path)
@@ -173,6 +183,8 @@ def _frame(path: Path) -> "pd.DataFrame":
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         separator = "\t" if path.suffix == ".tsv" else ","
+        if separator == ",":
+            _refuse_separated(path)
         whole: dict[str, Any] = {"dtype": str, "keep_default_na": False, "sep": separator}
         frame = pd.read_csv(path, encoding="utf-8-sig", header=None, **whole)
         frame.columns = pd.Index(frame.iloc[0].astype(str))
@@ -182,6 +194,20 @@ def _frame(path: Path) -> "pd.DataFrame":
         raise DataError("text in UTF-8", "another encoding", path, todo) from error
     except (ValueError, OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError("a table", str(error).splitlines()[0], path) from error
+
+
+def _refuse_separated(path: Path) -> None:
+    """A heading without a comma, in which something else stands between columns.
+
+    Raises:
+        DataError: It is such a heading.
+    """
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8-sig", errors="replace") as file:
+        heading = str(file.readline())
+    for mark, (word, todo) in SEPARATORS.items():
+        if mark in heading and "," not in heading:
+            raise DataError("commas between columns", word, path, todo)
 
 
 def _write_frame(path: Path, frame: "pd.DataFrame") -> None:

@@ -159,3 +159,21 @@ def metrics(found: Sequence[Exposure], proxy: bool) -> Mapping[str, float]:
         for one in found
         for end, value in (("", one.mean), ("_low", one.low), ("_high", one.high))
     }
+
+
+def words(found: Sequence[Exposure], candidates: int, proxy: bool) -> str:
+    """Exposures in a line for a person.
+
+    Args:
+        found: By number of copies.
+        candidates: How many records the canaries were ranked among.
+        proxy: Whether the score is no likelihood.
+    """
+    told = ", ".join(
+        f"{one.mean:.1f} [{one.low:.1f}, {one.high:.1f}] for {one.copies} "
+        f"{'copy' if one.copies == 1 else 'copies'}"
+        for one in found
+    )
+    what = "canaries by the critic, which is no likelihood" if proxy else "canaries"
+    most = np.log2(candidates + 1)
+    return f"exposure of {what}: {told} (bits; {CHANCE_BITS} by chance, at most {most:.1f})"

@@ -32,6 +32,9 @@ SPIKE = 0.01
 KNOTS = 4
 """Pieces of a bin; values are drawn from the piecewise linear inverse distribution."""
 
+DAY = 86_400
+"""Seconds; dates count days."""
+
 MOST_MODES = 10
 LEAST_MODE = 0.005
 """Weight below which a mode of the mixture is left out."""
@@ -60,7 +63,8 @@ class Tokens:
     Args:
         column: Which one.
         points: Values with a token each, sorted, float64.
-        knots: `(bins * KNOTS + 1,)` sorted quantiles of all other values; empty without bins.
+        knots: `(bins * KNOTS + 1,)` sorted quantiles of all other values; empty without bins. Bins
+            of a column with a grid begin and end halfway between its values.
         modes: Mean and standard deviation of each mode `(M, 2)`, in place of bins.
         rare: Levels that share a token and their shares of it `(R, 2)`; empty without.
     """
@@ -144,7 +148,7 @@ class Tokens:
         if modes and len(rest) >= 2 * MOST_MODES:
             return cls(column, found[often], none, _modes(rest), nobody)
         bins = 1 if len(rest) < 2 * KNOTS else int(np.clip(np.sqrt(len(rest)), 4, MOST_BINS))
-        return cls(column, found[often], rest_knots(rest, bins), nothing, nobody)
+        return cls(column, found[often], rest_knots(rest, bins, grid(column)), nothing, nobody)
 
     def encode(self, values: np.ndarray, absent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values to tokens, int32, and offsets, float32."""
@@ -221,17 +225,61 @@ def _modes(known: np.ndarray) -> np.ndarray:
     return np.stack([mixture.means_[:, 0] * scale, sd], 1)[kept]
 
 
-def rest_knots(rest: np.ndarray, bins: int) -> np.ndarray:
-    """Quantiles of values without a token of their own."""
+def grid(column: Column) -> float | None:
+    """Distance of the values that a column of numbers can have; None for any number."""
+    if column.kind == "date":
+        return 1 / DAY if column.decimals else 1.0
+    return None if column.decimals is None else 10.0**-column.decimals
+
+
+def rest_knots(rest: np.ndarray, bins: int, step: float | None) -> np.ndarray:
+    """Quantiles of values without a token of their own.
+
+    A value on a grid stands for all that is rounded to it: its share lies between the points
+    halfway to its neighbours.
+
+    Args:
+        rest: Values.
+        bins: At most; neighbours that come to lie in the same place are one.
+        step: Distance of the grid; None without one.
+    """
     if not len(rest):
         return np.empty(0)
-    return np.quantile(rest, np.linspace(0, 1, bins * KNOTS + 1))
+    if step is None:
+        return np.quantile(rest, np.linspace(0, 1, bins * KNOTS + 1))
+    found, counts = np.unique(rest, return_counts=True)
+    edges = np.stack([found - step / 2, found + step / 2], 1).ravel()
+    steps = np.repeat(np.concatenate([[0], np.cumsum(counts) / len(rest)]), 2)[1:-1]
+    return knots_of(np.maximum.accumulate(edges), steps, bins, step)
+
+
+def knots_of(edges: np.ndarray, steps: np.ndarray, bins: int, step: float | None) -> np.ndarray:
+    """Knots of bins of about equal probability.
+
+    Bins of a grid hold whole values: if a value's share lay in two bins, one of them would get
+    all of it when values are encoded, and both would give of it when they are drawn, so that some
+    values came too often and their neighbours too seldom.
+
+    Args:
+        edges: Where the distribution function is known, sorted.
+        steps: The distribution function there, 0 to 1.
+        bins, step: See `rest_knots`; the first and last edge lie halfway between values.
+    """
+    ends = np.interp(np.linspace(0, 1, bins + 1), steps, edges)
+    if step is not None:
+        whole = np.round((ends - edges[0]) / step)
+        ends = edges[0] + step * np.unique(whole)
+    before = np.interp(ends, edges, steps)
+    shares = before[:-1, None] + np.diff(before)[:, None] * np.arange(KNOTS) / KNOTS
+    knots = np.clip(np.interp(shares, steps, edges), ends[:-1, None], ends[1:, None])
+    knots[:, 0] = ends[:-1]
+    return np.append(knots, ends[-1])
 
 
 def on_grid(column: Column, values: np.ndarray) -> np.ndarray:
     """Numbers as the column writes them, within its range."""
     if column.kind == "date":
-        unit = 86400 if column.decimals else 1
+        unit = DAY if column.decimals else 1
         values = np.round(values * unit) / unit
     elif column.decimals is not None:
         values = np.round(values, column.decimals)

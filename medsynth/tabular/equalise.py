@@ -19,7 +19,7 @@ from medsynth.core.random import Key
 from medsynth.core.table import Draw, Table, concatenate
 from medsynth.errors import DataError, UsageError
 from medsynth.tabular.raking import effective, margin, raked, rounded
-from medsynth.tabular.targets import TOLERANCE, Target, parse_targets, unmet
+from medsynth.tabular.targets import MOST_NAMED, TOLERANCE, Target, parse_targets, unmet
 
 __all__ = [
     "OWN", "REAL", "LevelShare", "Report", "Target", "afterwards", "equalised", "joint_counts",
@@ -122,12 +122,15 @@ def equalised(
     seen = joint_counts(joint, targets) if isinstance(joint, Table) else joint
     if seen.shape != (shape := tuple(len(target.shares) for target in targets)):
         raise DataError(f"counts of {shape} levels", str(seen.shape), "the joint of the targets")
-    wanted = [target.wanted(margin(seen, axis)) for axis, target in enumerate(targets)]
-    _refuse_conflicts(seen, targets, wanted)
+    wanted = [target.wanted(margin(seen, axis), behind) for axis, target in enumerate(targets)]
+    _refuse_conflicts(seen, targets, wanted, behind)
     cells = raked(seen, wanted)
     if cells is None:
         told = " with ".join(t.asked(w) for t, w in zip(targets, wanted, strict=True))
-        raise unmet(f"{told}, which no selection of the combinations that occur has")
+        raise unmet(
+            f"{told}, which no selection of the combinations that occur has: "
+            f"{_combinations(seen, targets)}"
+        )
     counts = rounded(cells, wanted, rows)
     parts, support, thin = [], [], []
     for cell in map(tuple, np.argwhere(counts > 0)):
@@ -177,8 +180,19 @@ def afterwards(report: Report, table: Table, targets: Sequence[Target]) -> Repor
     return replace(report, rows=table.rows, shares=tuple(shares))
 
 
+def _combinations(seen: np.ndarray, targets: Sequence[Target]) -> str:
+    """The combinations that occur in words, the most frequent first."""
+    order = [np.unravel_index(i, seen.shape) for i in np.argsort(-seen, axis=None, kind="stable")]
+    there = [cell for cell in order if seen[cell] > 0]
+    words = [
+        " ".join(f"{t.column}={list(t.shares)[i]}" for t, i in zip(targets, cell, strict=True))
+        for cell in there[:MOST_NAMED]
+    ]
+    return "; ".join(words) + ("; …" if len(there) > MOST_NAMED else "")
+
+
 def _refuse_conflicts(
-    seen: np.ndarray, targets: Sequence[Target], wanted: Sequence[np.ndarray]
+    seen: np.ndarray, targets: Sequence[Target], wanted: Sequence[np.ndarray], behind: str
 ) -> None:
     """Name a level that is asked for more often than the levels of another column beside it."""
     for one, target in enumerate(targets):
@@ -190,10 +204,12 @@ def _refuse_conflicts(
             most = (pairs > 0) @ wanted[two]
             for place in np.flatnonzero(wanted[one] > most + TOLERANCE):
                 level = f"{target.column}={list(target.shares)[place]}"
-                against = other.asked(np.where(pairs[place] > 0, 0, wanted[two]))
+                apart = (pairs[place] == 0) & (wanted[two] > 0)
+                beside = target.levels(pairs[:, apart].any(1))
                 raise unmet(
-                    f"{level}:{wanted[one][place]:g} with {against}: no record has both, so "
-                    f"{level} can be {most[place]:g} at most"
+                    f"{level}:{wanted[one][place]:g} with {other.asked(wanted[two] * apart)}: none "
+                    f"of {seen.sum():,} {behind} has both, so {level} can be {most[place]:g} at "
+                    f"most; beside {other.levels(apart)} there are {beside}"
                 )
 
 

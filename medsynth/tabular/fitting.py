@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from medsynth.config.tabular import Tabular
 from medsynth.core.codes import Codes
@@ -20,6 +21,7 @@ from medsynth.core.random import Key
 from medsynth.core.table import Schema, Table
 from medsynth.errors import ConfigError, TrainingError
 from medsynth.tabular import canaries, private
+from medsynth.tabular.canaries import Exposure, Planted
 from medsynth.tabular.kinds import BOUNDED, habits_of, kind_of, per_epoch, planned, resolved
 from medsynth.tabular.material import CodeMaterial, Material, RowMaterial
 from medsynth.tabular.synthesizer import CodesSynthesizer, TableSynthesizer
@@ -174,12 +176,7 @@ class Fitting:
         metrics: dict[str, Any] = {}
         measured = material.planted is not None and epoch % how.every == 0
         if material.planted is not None and measured:
-            found = canaries.exposures(
-                material.planted,
-                material.scores(network, "canaries", device),
-                material.scores(network, "candidates", device),
-                Key(self.config.seed, ("exposure", trainer.step)),
-            )
+            found = self._exposures(material.planted, network)
             metrics |= canaries.metrics(found, proxy=not material.bounded)
             least = found[0]
             if how.bound is not None and least.mean > how.bound:
@@ -206,6 +203,26 @@ class Fitting:
         if self._since >= (self.config.train.patience or 1):
             self.ended = f"held-out records were last predicted better {self._since} epochs ago"
         return metrics
+
+    def _exposures(self, planted: Planted, network: nn.Module) -> list[Exposure]:
+        device = self.trainer.world.device
+        return canaries.exposures(
+            planted,
+            self.material.scores(network, "canaries", device),
+            self.material.scores(network, "candidates", device),
+            Key(self.config.seed, ("exposure", self.trainer.step)),
+        )
+
+    @property
+    def exposed(self) -> str | None:
+        """How exposed canaries are by the weights that were kept, in words; None without any."""
+        planted = self.material.planted
+        if planted is None:
+            return None
+        network = copy.deepcopy(self.trainer.averaged("generator"))
+        network.load_state_dict(self._kept)
+        found = self._exposures(planted, network)
+        return canaries.words(found, self.config.canaries.candidates, not self.material.bounded)
 
     def _warming(self) -> bool:
         material = self.material

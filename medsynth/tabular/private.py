@@ -15,7 +15,15 @@ from medsynth.core.codes import Codes
 from medsynth.core.random import Key
 from medsynth.core.table import Column, Schema, Table
 from medsynth.errors import ConfigError
-from medsynth.tabular.codec import KNOTS, MOST_BINS, MOST_POINTS, SPIKE, Codec, Tokens
+from medsynth.tabular.codec import (
+    MOST_BINS,
+    MOST_POINTS,
+    SPIKE,
+    Codec,
+    Tokens,
+    grid,
+    knots_of,
+)
 from medsynth.tabular.material import Material
 from medsynth.tabular.vectors import Layout
 from medsynth.tabular.wasserstein import WassersteinGame
@@ -152,7 +160,12 @@ def _points(column: Column) -> np.ndarray | None:
 
 def _counted(column: Column, values: np.ndarray, deviation: float, key: Key) -> Tokens:
     low, high = column.ends
-    edges = np.linspace(low, high, GRID + 1)
+    edges: np.ndarray = np.linspace(low, high, GRID + 1)
+    step = grid(column)
+    if step is not None:  # each part holds as many values of the grid
+        first, last = math.floor(low / step + 1e-6), math.ceil(high / step - 1e-6)
+        width = math.ceil((last - first + 1) / GRID)
+        edges = step * (np.arange(first, last + width + 1, width) - 0.5)
     zero = low <= 0 <= high
     others = values[values != 0] if zero else values
     rng = key.numpy()
@@ -166,7 +179,7 @@ def _counted(column: Column, values: np.ndarray, deviation: float, key: Key) -> 
         counts[:] = 1
     steps = np.concatenate([[0], np.cumsum(counts)]) / counts.sum()
     bins = int(np.clip(np.sqrt(max(total, 1)), 4, MOST_BINS))
-    knots = np.interp(np.linspace(0, 1, bins * KNOTS + 1), steps, edges)
+    knots = knots_of(edges, steps, bins, step)
     return Tokens(column, points, knots, np.empty((0, 2)), np.empty((0, 2)))
 
 

@@ -3,7 +3,7 @@
 Knows columns and rows; no models, no files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -85,6 +85,31 @@ def parse_quasi(texts: Sequence[str], table: Table) -> tuple[Quasi, ...]:
             raise ConfigError("finite edges in ascending order", given, name)
         found.append(Quasi(column, edges))
     return tuple(found)
+
+
+def exact(texts: Sequence[str], quasi: Sequence[Quasi], table: Table) -> Iterator[str]:
+    """Columns of many numbers for which nobody named bands, in words, with bands to name.
+
+    Args:
+        texts: As for `parse_quasi`.
+        quasi: What it made of them.
+        table: Rows.
+    """
+    for text, one in zip(texts, quasi, strict=True):
+        column = one.column
+        known = table.values[column.name][table.absent(column.name) == 0]
+        if text != column.name or column.named or len(np.unique(known)) <= BANDS:
+            continue
+        some = one.edges[2::3] or one.edges
+        written = (
+            str(np.datetime64(round(edge), "D")) if column.kind == "date" else f"{edge:g}"
+            for edge in some
+        )
+        yield (
+            f"{column.name}: cells are counted in {len(one.edges) + 1} bands, but exact values are "
+            "written, and one may stand alone. Name bands and publish these instead, for example "
+            f"--quasi {column.name}={','.join(written)}"
+        )
 
 
 def _deciles(column: Column, table: Table) -> tuple[float, ...]:

@@ -119,7 +119,8 @@ class TableSynthesizer:
                 whole[wrong] = part
         raise DataError(
             "rows that contradict neither the rules of the schema nor all real rows",
-            f"{len(wrong):,} of {rows:,} that do", None,
+            f"{len(wrong):,} of {rows:,} that do",
+            ", ".join(f"{name}={text}" for name, text in (where or {}).items()) or None,
             "The condition asks for what no real row has, or the rules forbid what was learnt.",
         )  # fmt: skip
 

@@ -18,6 +18,9 @@ REST = "*"
 TOLERANCE = 1e-6
 """How far shares may be from adding up to 1."""
 
+MOST_NAMED = 10
+"""Levels that are listed when those that were asked for do not exist."""
+
 ITEM = re.compile(r"(.*?):([-+.\deE]+)\s*(?:,|$)", re.DOTALL)
 
 
@@ -70,23 +73,35 @@ class Target:
         others = tuple(text for text in texts if text not in shares) if rest else ()
         return cls(column.name, {t: shares.get(t, 0.0) / total for t in texts}, others, rest)
 
-    def wanted(self, observed: np.ndarray) -> np.ndarray:
+    def wanted(self, observed: np.ndarray, behind: str) -> np.ndarray:
         """Shares of all texts, `(texts,)`, the rest divided as the observed rows are.
+
+        Args:
+            observed: Rows of each text, `(texts,)`.
+            behind: What these rows are, in words.
 
         Raises:
             DataError: A level that is asked for was never observed.
         """
+        none = f"none of {observed.sum():,} {behind} has"
+        there = "; there are " + self.levels(observed > 0)
         shares = np.array(list(self.shares.values()))
         others = np.array([text in self.others for text in self.shares])
         for text, share, rows in zip(self.shares, shares, observed, strict=True):
             if share > 0 and rows == 0:
-                raise unmet(f"{self.column}={text}:{share:g}, but no record has it")
+                raise unmet(f"{self.column}={text}:{share:g}, but {none} it{there}")
         if self.rest:
-            behind = observed[others].sum()
-            if behind == 0:
-                raise unmet(f"{self.column}={REST}:{self.rest:g}, but no record has another level")
-            shares[others] = self.rest * observed[others] / behind
+            rest = observed[others].sum()
+            if rest == 0:
+                raise unmet(f"{self.column}={REST}:{self.rest:g}, but {none} another level{there}")
+            shares[others] = self.rest * observed[others] / rest
         return shares
+
+    def levels(self, there: np.ndarray) -> str:
+        """Levels in words, at most `MOST_NAMED` of those that are there, boolean `(texts,)`."""
+        named = [text for text, here in zip(self.shares, there, strict=True) if here]
+        more = ", …" if len(named) > MOST_NAMED else ""
+        return f"{self.column}=" + ", ".join(named[:MOST_NAMED]) + more if named else "none"
 
     def asked(self, shares: np.ndarray) -> str:
         """Levels that have some of these shares, as they are written on the command line."""

@@ -1,6 +1,7 @@
 """Records by the command line: train, go on, generate with everything, refuse in words."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,35 @@ def test_a_run_holds_what_runs_hold(run: Path) -> None:
     assert (run / "previews/step-000040.png").stat().st_size > 5000
     assert torch.load(run / "last.pt", weights_only=True)["step"] == 40
     assert yaml.safe_load((run / "schema.yaml").read_text())["columns"][0]["kind"] == "identifier"
+
+
+def test_training_tells_kinds_once_and_how_exposed_canaries_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["phantom", str(tmp_path / "p.csv"), "--rows", "400"]) == 0
+    declared = {"columns": [{"name": "sex", "kind": "binary", "levels": ["F", "M"]}]}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(declared))
+    config, folder = tmp_path / "table.yaml", tmp_path / "run"
+    config.write_text(f"kind: tabular\ndata: {{table: {tmp_path / 'p.csv'}}}\n")
+    sets = [f"data.schema={tmp_path / 's.yaml'}", "canaries.copies=[1,8]", "train.batch=50",
+            "canaries.candidates=63", "train.steps=3", "model.width=8"]  # fmt: skip
+    told = [part for text in sets for part in ("--set", text)]
+    assert main(["train", str(config), "--out", str(folder), *told]) == 0
+    words = capsys.readouterr().err
+    kinds = {line.split()[0]: " ".join(line.split()[1:]) for line in words.splitlines() if line}
+    assert kinds["age"].startswith("integer whole numbers, 18 to ")
+    assert kinds["N40"] == "binary 0 or 1"
+    assert kinds["mgmt"] == "categorical 3 names; missing: '?'"
+    assert kinds["kps"].endswith("missing: ''")
+    assert "sex" not in kinds
+    assert f"→ {folder / 'schema.yaml'} has these" in words
+    exposed = next(line for line in words.splitlines() if line.startswith("exposure of canaries: "))
+    assert " for 1 copy, " in exposed
+    assert exposed.endswith(" for 8 copies (bits; 1.44 by chance, at most 6.0)")
+    assert main(["train", "--resume", str(folder), "--set", "train.steps=4"]) == 0
+    again = capsys.readouterr().err
+    assert "taken for" not in again
+    assert "exposure of canaries: " in again
 
 
 def test_a_run_goes_on_as_if_it_had_not_been_stopped(run: Path, tmp_path: Path) -> None:
@@ -122,6 +152,33 @@ def test_equalisation_and_k_together(run: Path, tmp_path: Path) -> None:
     women = next(s for s in told["equalised"]["shares"] if s["level"] == "F")
     assert women["reached"] == pytest.approx((rows["sex"] == "F").mean())
     assert told["anonymous"]["smallest_after"] >= 5
+
+
+def test_targets_that_the_model_cannot_meet_are_named_with_what_there_is(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["generate", str(run), "--rows", "50", "-o", str(tmp_path / "rows.csv")]
+    assert main([*command, "--target", "site=spleen:1"]) == 2
+    assert "a level of site (breast, lung, prostate), found 'spleen'" in capsys.readouterr().err
+    asked = ["--target", "site=prostate:0.5,lung:0.5", "--target", "sex=F:1"]
+    assert main([*command, *asked]) == 1
+    assert (
+        "site=prostate:0.5 with sex=F:1: none of 20,000 rows of the model's own has both, so "
+        "site=prostate can be 0 at most; beside sex=F there are site=breast, lung."
+    ) in capsys.readouterr().err
+
+
+def test_exact_values_of_quasi_identifiers_are_warned_of(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["generate", str(run), "--rows", "300", "--k", "3", "-o", str(tmp_path / "rows.csv")]
+    assert main([*command, "--quasi", "sex,age"]) == 0
+    told = capsys.readouterr().err
+    assert "warning: age: cells are counted in 10 bands, but exact values are written" in told
+    bands = re.search(r"--quasi (age=\d+,\d+,\d+)\n", told)
+    assert bands
+    assert main([*command, "--quasi", "sex", "--quasi", bands[1]]) == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_equalisation_without_real_rows_speaks_of_none(

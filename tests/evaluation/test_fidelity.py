@@ -111,6 +111,45 @@ def test_few_people_get_figures_a_reason_and_no_empty_words(coarse: Path, genera
     assert "ceiling" not in words
 
 
+def brightness(value: float, floor: float | None, ceiling: float | None) -> Record:
+    where = {"modality": "t1n", "structure": "WM"}
+    return Record("fidelity", "structure_mean", where, value, None, None, floor, ceiling, 9)
+
+
+@pytest.mark.parametrize(
+    ("ways", "grade", "text"),
+    [
+        ([(0.2, 0.1, 0.3), (0.15, 0.1, 0.3)], "unknown",
+         ": 38 % of the way from real-against-real (0 %) to the bad example (100 %), "
+         "mean of 2 figures."),
+        ([(0.9, 0.1, 0.3), (0.05, 0.1, 0.3), (0.2, 0.3, 0.3), (0.2, 0.1, None)], "bad",
+         " (100 %), mean of 2 figures, left out 2 figures without a bad example that is worse than "
+         "real scans, 1 below 0 % counted as that, 1 above 200 % counted as that."),
+        ([(0.11, 0.1, 0.3)], "good", ": 5 % of the way from real-against-real (0 %) to the bad "
+         "example (100 %)."),
+        ([(0.2, 0.3, 0.2)], "unknown", ": cannot be placed, 1 figure without a bad example that is "
+         "worse than real scans."),
+    ],
+)  # fmt: skip
+def test_figures_that_are_left_out_or_cut_are_told(
+    ways: list[tuple[float, float, float | None]], grade: str, text: str
+) -> None:
+    records = tuple(brightness(*way) for way in ways)
+    section = fidelity_words.section(Measured(records, (9, 9), (9, 9), ("t1n",), "some"))
+    found = next(v for v in section.verdicts if v.text.startswith("brightness"))
+    assert found.grade == grade
+    assert found.text.endswith(text)
+
+
+def test_the_report_says_what_its_marks_mean() -> None:
+    records = (brightness(0.2, 0.1, 0.3),)
+    section = fidelity_words.section(Measured(records, (9, 9), (9, 9), ("t1n",), "some"))
+    words = next(line for line in section.method if line.startswith("Marks"))
+    for mark in ("✓ below 25 %", "✗ above 75 %", "fewer than 8 real people", "p below 0.05"):
+        assert mark in words
+    assert section.tables[0].title.endswith("↓ lower is nearer to real, ↑ higher is nearer")
+
+
 def test_edits_of_one_person_are_not_independent(coarse: Path, generated: Path) -> None:
     """Every synthetic case four times over: the same people, the same figures."""
     real, made = cohorts.read(coarse), cohorts.read(generated)

@@ -155,6 +155,23 @@ def test_coverage_of_few_rows_is_judged_by_that_of_few_real_ones() -> None:
     assert "in 100 rows" in verdict.text
 
 
+def test_numbers_that_skip_values_are_seen(real: Table, measured: Section) -> None:
+    """Even ages alone: the distribution function hardly moves."""
+    ages = 2 * np.round(real.values["age"] / 2 - 0.25)
+    even = Table(real.schema, {**real.values, "age": np.maximum(ages, 20)}, real.missing)
+    assert tables.marginals(real, even)["age"] > 0.95
+    section = tables.measure(real, even, Key(0), held_out=like(real, 1500, 4))
+    told = one(section, "values", column="age")
+    assert (told.value or 1) < 0.6 < 0.85 < (told.ceiling or 0)
+    (words_of_it,) = (v for v in section.verdicts if v.text.startswith("numbers"))
+    assert words_of_it.grade == "bad"
+    assert words_of_it.text.startswith("numbers: value by value age agrees by 0.5")
+    assert one(measured, "values", column="age").value == pytest.approx(
+        one(measured, "values", column="age").ceiling, abs=0.03
+    )
+    assert not [v for v in measured.verdicts if v.text.startswith("numbers")]
+
+
 def test_lost_levels_are_seen(real: Table) -> None:
     women = real.take(np.flatnonzero(real.where("sex", "F")))
     levels, _ = tables.coverage(Codec.fit(real), real, women, Key(0))
@@ -186,7 +203,8 @@ def test_without_held_out_rows_figures_are_refused(real: Table) -> None:
 
 def useful(training: str, value: float, low: float, high: float, *ends: float) -> Record:
     where = {"training": training, "learner": "gradient boosting"}
-    return Record("table", "utility_auc", where, value, low, high, *ends, n=500)
+    metric = "utility_auc" if training == "synthetic" else "utility_gain"
+    return Record("table", metric, where, value, low, high, *ends, n=500)
 
 
 @pytest.mark.parametrize(
@@ -201,23 +219,35 @@ def useful(training: str, value: float, low: float, high: float, *ends: float) -
         (useful("synthetic", 0.53, 0.45, 0.60, 0.5, 0.54), "unknown", "too little to tell."),
         (useful("synthetic", 0.53, 0.52, 0.54, 0.5, 0.48), "unknown", "too little to tell."),
         (useful("synthetic", float("nan"), 0.5, 0.6, 0.5, 0.9), "unknown", "or none."),
-        (useful("real+synthetic", 0.91, 0.88, 0.94, 0.5, 0.9), "unknown",
-         "no change that can be told."),
-        (useful("real+synthetic", 0.94, 0.92, 0.96, 0.5, 0.9), "good", ": better."),
-        (useful("real+synthetic", 0.85, 0.82, 0.88, 0.5, 0.9), "bad", ": worse."),
+        (useful("real+synthetic", 0.01, -0.01, 0.03, 0.0), "unknown",
+         "utility on the same people (gradient boosting): real + synthetic changes it by 0.010 "
+         "[−0.010, 0.030]: no change that can be told."),
+        (useful("real+synthetic", 0.02, 0.01, 0.03, 0.0), "good", ": better."),
+        (useful("real+synthetic", -0.02, -0.03, -0.01, 0.0), "bad", ": worse."),
     ],
 )  # fmt: skip
 def test_utility_is_judged_between_independent_columns_and_real_rows(
     record: Record, grade: str, words_of_it: str, measured: Section
 ) -> None:
-    others = [r for r in measured.records if r.metric != "utility_auc"]
+    others = [r for r in measured.records if not r.metric.startswith("utility")]
     lines = [v for v in words.verdicts([*others, record]) if v.text.startswith("utility")]
     assert [v.grade for v in lines] == [grade]
     assert lines[0].text.endswith(words_of_it)
 
 
+def test_what_synthetic_rows_add_is_told_on_the_same_people(measured: Section) -> None:
+    """Each area swings by the people who are drawn; their difference hardly does."""
+    for learner in ("gradient boosting", "logistic"):
+        both = one(measured, "utility_auc", training="real+synthetic", learner=learner)
+        gain = one(measured, "utility_gain", learner=learner)
+        assert gain.value == pytest.approx((both.value or 0) - (both.ceiling or 0))
+        assert (gain.low or 1) <= (gain.value or 0) <= (gain.high or -1)
+        widths = [(r.high or 0) - (r.low or 0) for r in (gain, both)]
+        assert widths[0] < 0.5 * widths[1]
+
+
 def test_each_learner_gets_a_verdict_and_a_copula_none(real: Table, measured: Section) -> None:
-    records = [r for r in measured.records if r.metric == "utility_auc"]
+    records = [r for r in measured.records if r.metric.startswith("utility")]
     learners = {r.where["learner"] for r in records}
     lines = [v for v in measured.verdicts if v.text.startswith("utility")]
     assert len(lines) == 2 * len(learners) < len(records)
@@ -391,11 +421,36 @@ def test_macro_f1_is_that_of_scikit_learn() -> None:
 
 def test_a_copy_counts_beyond_what_held_out_people_have() -> None:
     made = [b"common"] * 6 + [b"rare"] * 4
-    records = list(disclosure.copies(made, [b"common", b"rare", b"x"], [b"common", b"rare"],
-                                     [b"common", b"y"], Key(0)))  # fmt: skip
+    records = list(disclosure.copies(made, [b"common", b"rare"], [b"common", b"y"], Key(0)))
     whole, part, gain = records[:3]
-    assert (whole.value, part.value, part.floor) == (1.0, 1.0, 0.6)
+    assert (whole.value, part.value) == (1.0, 0.6)
     assert gain.value == pytest.approx(0.4)
+
+
+def of_copies(made: list[bytes], real: list[bytes], others: list[bytes]) -> tuple[str, str]:
+    (verdict,) = disclosed.verdicts(list(disclosure.copies(made, real, others, Key(0))))
+    return verdict.grade, verdict.text
+
+
+def test_copies_are_counted_against_all_members_however_few_are_held_out() -> None:
+    """A tenth of the members would have found a tenth of the copies."""
+    rows = [b"%d" % i for i in range(4200)]
+    grade, text = of_copies(rows[:300], rows[:2000], rows[2000:2200])
+    assert grade == "bad"
+    assert text.startswith("copies: 100.0 % of 300 synthetic records equal one of 2,000 members, "
+                           "0.0 % one of 200 held out (difference found above 9")  # fmt: skip
+    grade, text = of_copies(rows[:300], rows[:2000], rows[2000:2010])
+    assert grade == "unknown"
+    assert "too few held out to be found" in text
+    assert of_copies(rows[:30] + rows[4000:], rows[:2000], rows[2000:4000])[0] == "bad"
+
+
+def test_what_more_members_meet_by_chance_is_no_copy() -> None:
+    rng = np.random.default_rng(0)
+    made, real, others = ([b"%d" % i for i in rng.zipf(1.5, count)] for count in (1000, 2000, 200))
+    grade, text = of_copies(made, real, others)
+    assert grade == "unknown"
+    assert text.endswith("this attack does not tell.")
 
 
 def test_nearer_counts_ties_half() -> None:

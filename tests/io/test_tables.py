@@ -1,5 +1,6 @@
 """Tables keep what a person wrote: marks, digits, leading zeros, dates, types."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ B,00077,0,81.25,II,2,1e-3,1949-12-31,2020-01-02 23:59:59
 A,01234,1,64.00,I,,2.5e4,1960-06-06,2020-01-01 00:00:00
 ,99999,0,70.50,NA,0.25,3,,2020-01-05 12:30:00
 """
-KINDS = ("categorical", "categorical", "integer", "continuous", "binary", "continuous",
+KINDS = ("categorical", "categorical", "binary", "continuous", "binary", "continuous",
          "continuous", "date", "date")  # fmt: skip
 
 
@@ -31,7 +32,7 @@ def test_a_csv_comes_out_as_it_went_in(tmp_path: Path) -> None:
     assert (tmp_path / "b.csv").read_text() == (tmp_path / "a.csv").read_text()
     kinds = {column.name: column.kind for column in table.schema.columns}
     assert kinds["zip"] in ("categorical", "binary")
-    assert (kinds["weight"], kinds["born"], kinds["seen"]) == ("continuous", "date", "integer")
+    assert (kinds["weight"], kinds["born"], kinds["seen"]) == ("continuous", "date", "binary")
     assert table.schema.column("stage").marks == ("?", "NA")
 
 
@@ -75,6 +76,40 @@ def test_frames_come_out_as_they_went_in() -> None:
     before = frame()
     after = to_frame(from_frame(before))
     pd.testing.assert_frame_equal(after, before)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int8", "uint8", "float32", "Int64", "Float64"])
+@pytest.mark.parametrize("gone", [False, True])
+def test_noughts_and_ones_are_binary_and_keep_their_type(dtype: str, gone: bool) -> None:
+    if gone and dtype.islower() and "int" in dtype:
+        pytest.skip("such a type has no missing values")
+    before = pd.DataFrame({"a": pd.array([0, 1, 1, None if gone else 0, 1], dtype)})
+    table = from_frame(before)
+    assert (table.schema.columns[0].kind, table.schema.columns[0].levels) == ("binary", ("0", "1"))
+    pd.testing.assert_frame_equal(to_frame(table), before)
+    pd.testing.assert_frame_equal(to_frame(from_frame(before, table.schema)), before)
+
+
+@pytest.mark.parametrize("text", ["0 1 1 0", "0.0 1.0 1.0 0.0", "0 1 ? 1"])
+def test_noughts_and_ones_written_as_texts_come_out_as_they_went_in(text: str) -> None:
+    before = pd.DataFrame({"a": text.split()})
+    table = from_frame(before)
+    assert table.schema.columns[0].kind == "binary"
+    pd.testing.assert_frame_equal(to_frame(table), before)
+
+
+def test_levels_that_are_numbers_are_met_by_numbers_alone() -> None:
+    schema = from_frame(pd.DataFrame({"a": [0, 1, 1]})).schema
+    for same in (["0.0", "1.0", "1.0"], [0.0, 1.0, 1.0]):
+        assert from_frame(pd.DataFrame({"a": same}), schema).values["a"].tolist() == [0, 1, 1]
+    for other in (["0", "0.7", "1"], [0, 0.7, 1]):
+        with pytest.raises(DataError, match=r"levels of a, found '0.7'"):
+            from_frame(pd.DataFrame({"a": other}), schema)
+
+
+@pytest.mark.parametrize("numbers", [[0, 1, 2], [1, 2], [1, 1], [0, 0.5, 1]])
+def test_other_numbers_are_numbers(numbers: list[float]) -> None:
+    assert from_frame(pd.DataFrame({"a": numbers})).schema.columns[0].kind != "binary"
 
 
 def test_a_schema_survives_yaml(tmp_path: Path) -> None:
@@ -124,6 +159,29 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
                         ("twice.csv", "more than once")):  # fmt: skip
         with pytest.raises(DataError, match=words):
             tables.read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.csv", "sex;dose\nF;1,5\nM;2,0\n", r"commas between columns, found semicolons.*1\.5"),
+        ("a.csv", "id;sex\n1;F\n2;M\n", "found semicolons"),
+        ("a.csv.gz", "\ufeffsex;age\nF;15\n", "found semicolons"),
+        ("a.csv", "sex\tage\nF\t15\n", r"found tabs.*\.tsv"),
+    ],
+)
+def test_other_separators_are_named(name: str, text: str, words: str, tmp_path: Path) -> None:
+    raw = text.encode()
+    (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith("gz") else raw)
+    with pytest.raises(DataError, match=words):
+        tables.read(tmp_path / name)
+
+
+def test_a_single_column_and_semicolons_within_texts_are_read(tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("age\n31\n47\n")
+    assert tables.read(tmp_path / "one.csv").rows == 2
+    (tmp_path / "two.csv").write_text("age,codes;all\n31,C50;I26\n47,C50\n")
+    assert tables.read(tmp_path / "two.csv").schema.columns[1].name == "codes;all"
 
 
 def test_rules_are_counted() -> None:

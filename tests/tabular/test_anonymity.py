@@ -12,6 +12,7 @@ from medsynth.core.random import Key
 from medsynth.core.table import Column, Schema, Table
 from medsynth.errors import ConfigError, DataError
 from medsynth.tabular.anonymity import anonymous, parse_quasi
+from medsynth.tabular.quasi import exact
 from tests.tabular.samplers import names, resampler, same
 
 SMALL = names(sex="AAAAABBBC", drug="xyxyxyxyx")
@@ -193,6 +194,21 @@ def test_deciles_hold_a_tenth_each_and_few_values_a_band_each() -> None:
     few = aged([1, 2, 2, 4, 4, 9], "AAAAAA")
     assert parse_quasi(["age"], few)[0].edges == (2, 4, 9)
     assert parse_quasi(["age"], aged([0, 0], "AA", gone=(0, 1)))[0].edges == ()
+
+
+def test_bands_are_suggested_where_nobody_named_them() -> None:
+    wide = aged(list(range(100)), "A" * 100)
+    for texts, told in ((["age"], 1), (["age=30,60"], 0), (["sex"], 0)):
+        words = list(exact(texts, parse_quasi(texts, wide), wide))
+        assert len(words) == told
+    assert next(exact(["age"], parse_quasi(["age"], wide), wide)).endswith("--quasi age=30,60,90")
+    few = aged([1, 2, 2, 4, 4, 9], "AAAAAA")
+    assert not list(exact(["age"], parse_quasi(["age"], few), few))
+    days = Table(
+        Schema((Column("seen", "date", low=0, high=20000),)), {"seen": np.arange(18000.0, 18400.0)}
+    )
+    (words,) = exact(["seen"], parse_quasi(["seen"], days), days)
+    assert words.endswith("--quasi seen=2019-08-12,2019-12-10,2020-04-08")
 
 
 def test_dates_have_edges_as_they_are_written() -> None:

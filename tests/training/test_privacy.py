@@ -2,9 +2,6 @@
 
 import json
 import math
-import multiprocessing
-import os
-import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -30,7 +27,7 @@ from medsynth.training.privacy import Ledger, Private, joint, noise_for, refuse_
 from medsynth.training.trainer import Trainer
 from medsynth.training.weights import save_model
 from medsynth.training.world import World
-from tests.training.test_trainer import _same
+from tests.training.ranks import same, states
 from tests.training.toys import CASES, table, trainer
 
 SPEC = Private(clip_norm=0.3, sigma=0.8, rate=8 / CASES, delta=1e-3)
@@ -326,47 +323,27 @@ def test_six_steps_are_three_and_three(tmp_path: Path) -> None:
     checkpoint.load(tmp_path / "last.pt", second)
     assert second.secret == straight.secret
     run(second, 6)
-    assert _same(second.state_dict(), straight.state_dict())
+    assert same(second.state_dict(), straight.state_dict())
     assert second.ledger == straight.ledger
     assert second.ledger.gaussians == (9.0,)
     assert sum(s.count for s in second.ledger.steps) == 6
 
 
-def _rank(rank: int, port: int, folder: str) -> None:
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE="2",
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-    )
-    torch.set_num_threads(1)
-    world = World.from_environment()
+def _play(world: World) -> Trainer:
     one = playing(world=world, secret=None)
     run(one, 5)
-    torch.save(one.state_dict(), Path(folder) / f"{rank}.pt")
-    world.close()
+    return one
 
 
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    ranks = [context.Process(target=_rank, args=(r, port, str(tmp_path))) for r in range(2)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(120)
-        assert process.exitcode == 0
-    states = [torch.load(tmp_path / f"{r}.pt", weights_only=True) for r in range(2)]
-    assert _same(states[0], states[1])
-    alone = playing(secret=states[0]["secret"])
+    both = states(_play, tmp_path)
+    assert same(both[0], both[1])
+    alone = playing(secret=both[0]["secret"])
     run(alone, 5)
-    assert states[0]["ledger"] == alone.ledger.as_dict()
+    assert both[0]["ledger"] == alone.ledger.as_dict()
     for part in ("players", "ema"):
         for name, value in alone.state_dict()[part].items():
-            torch.testing.assert_close(states[0][part][name], value, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(both[0][part][name], value, atol=1e-5, rtol=1e-5)
 
 
 def test_noise_has_the_deviation_that_was_promised() -> None:

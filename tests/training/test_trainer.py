@@ -1,9 +1,6 @@
 """The trainer's promises: bit-exact resume, ranks, accumulation, no poisoned step, learning."""
 
-import multiprocessing
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,18 +15,10 @@ from medsynth.errors import ConfigError, TrainingError
 from medsynth.training import checkpoint
 from medsynth.training.order import positions, share
 from medsynth.training.precision import choose_precision
+from medsynth.training.trainer import Trainer
 from medsynth.training.world import World
+from tests.training.ranks import same, states
 from tests.training.toys import Toy, batches, run, trainer
-
-
-def _same(one: object, two: object) -> bool:
-    if isinstance(one, dict) and isinstance(two, dict):
-        return one.keys() == two.keys() and all(_same(one[k], two[k]) for k in one)
-    if isinstance(one, list) and isinstance(two, list):
-        return len(one) == len(two) and all(map(_same, one, two))
-    if isinstance(one, Tensor) and isinstance(two, Tensor):
-        return torch.equal(one, two)
-    return one == two
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -43,16 +32,16 @@ def test_six_steps_are_three_and_three(accumulate: int, tmp_path: Path) -> None:
     second = trainer(accumulate=accumulate)
     checkpoint.load(tmp_path / "last.pt", second)
     run(second, 6)
-    assert _same(second.state_dict(), straight.state_dict())
-    assert not _same(first.state_dict(), straight.state_dict())
+    assert same(second.state_dict(), straight.state_dict())
+    assert not same(first.state_dict(), straight.state_dict())
 
 
 def test_dropout_is_active_and_repeats() -> None:
     with_dropout, again, without = trainer(), trainer(), trainer(dropout=0.0)
     for playing in (with_dropout, again, without):
         run(playing, 2)
-    assert _same(with_dropout.state_dict(), again.state_dict())
-    assert not _same(with_dropout.state_dict()["players"], without.state_dict()["players"])
+    assert same(with_dropout.state_dict(), again.state_dict())
+    assert not same(with_dropout.state_dict()["players"], without.state_dict()["players"])
 
 
 def test_micro_batches_equal_one_batch() -> None:
@@ -63,39 +52,20 @@ def test_micro_batches_equal_one_batch() -> None:
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
-def _rank(rank: int, port: int, folder: str) -> None:
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE="2",
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-    )
-    world = World.from_environment()
+def _play(world: World) -> Trainer:
     playing = trainer(world=world, dropout=0.0)
     run(playing, 5)
-    torch.save(playing.state_dict(), Path(folder) / f"{rank}.pt")
-    world.close()
+    return playing
 
 
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    ranks = [context.Process(target=_rank, args=(r, port, str(tmp_path))) for r in range(2)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(120)
-        assert process.exitcode == 0
+    both = states(_play, tmp_path)
     alone = trainer(dropout=0.0)
     run(alone, 5)
-    states = [torch.load(tmp_path / f"{r}.pt", weights_only=True) for r in range(2)]
-    assert _same(states[0]["players"], states[1]["players"])
+    assert same(both[0]["players"], both[1]["players"])
     for part in ("players", "ema"):
         for name, value in alone.state_dict()[part].items():
-            torch.testing.assert_close(states[0][part][name], value, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(both[0][part][name], value, atol=1e-5, rtol=1e-5)
 
 
 def test_every_epoch_is_a_permutation() -> None:

@@ -47,7 +47,7 @@ def privacy(
     """
     rng = key.fold("people").numpy()
     order, others = disclosure.chosen(real, held_out, rng)
-    yield from disclosure.copies_among(fingerprints, made, real, order, others, key.fold("copies"))
+    yield from disclosure.copies_among(fingerprints, made, real, others, key.fold("copies"))
     if others is None:
         return
     size = len(others)

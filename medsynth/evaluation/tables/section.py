@@ -14,6 +14,7 @@ from medsynth.evaluation.records import Record, Section, counted
 from medsynth.evaluation.tables import words
 from medsynth.evaluation.tables.figures import (
     MOST_ROWS,
+    by_value,
     coverage,
     detection,
     marginals,
@@ -111,3 +112,10 @@ def _likeness(
         )  # fmt: skip
     for column, value in marginals(real, made).items():
         yield Record(NAME, "marginal", {"column": column}, value, n=made.rows)
+    singly = partial(by_value, real, key=key.fold("values"), rows=rows)
+    low, high = singly(independent), singly(best)
+    for column, value in singly(made).items():
+        yield Record(
+            NAME, "values", {"column": column}, value, floor=low.get(column),
+            ceiling=high.get(column), n=rows,
+        )  # fmt: skip

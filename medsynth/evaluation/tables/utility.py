@@ -12,7 +12,7 @@ from medsynth.evaluation.disclosure import MIN_ROWS, NAME
 from medsynth.evaluation.records import Record, refused
 from medsynth.evaluation.statistics import bootstrap
 from medsynth.evaluation.tables.figures import GROUPS, MOST_ROWS
-from medsynth.evaluation.tables.learners import area, fitted
+from medsynth.evaluation.tables.learners import Scores, area, fitted
 from medsynth.evaluation.tables.subgroups import DRAWS, by_group, shares
 
 
@@ -68,9 +68,32 @@ def utility(
                 NAME, "utility_auc", {"training": training, "learner": learner}, *drawn,
                 floor=plain["none"][learner], ceiling=plain["real"][learner], n=len(own),
             )  # fmt: skip
+    yield from gains(scores, key.fold("gain"))
     if subgroup is not None:
         yield from shares(some["real"], some["synthetic"], subgroup)
         yield from by_group(scores, test, subgroup, key.fold("subgroup"))
+
+
+def gains(scores: Mapping[str, Mapping[str, Scores]], key: Key) -> Iterator[Record]:
+    """What synthetic rows beside the real ones bring: the difference on the same draws of people.
+
+    Two areas on the same people go up and down together, so that their difference is known far
+    better than either.
+
+    Args:
+        scores: By training and learner, on the test rows.
+        key: Bootstrap over held-out rows.
+    """
+    for learner in scores["real"]:
+        alone, both = (scores[training][learner] for training in ("real", "real+synthetic"))
+
+        def gain(at: np.ndarray, alone: Scores = alone, both: Scores = both) -> float:
+            return area(both[0][at], both[1]) - area(alone[0][at], alone[1])
+
+        rows = np.arange(len(alone[0]))
+        found = bootstrap(gain, rows, key=key.fold(learner), draws=DRAWS)
+        where = {"training": "real+synthetic", "learner": learner}
+        yield Record(NAME, "utility_gain", where, *found, floor=0.0, n=len(rows))
 
 
 def few(table: Table, name: str, role: str) -> None:

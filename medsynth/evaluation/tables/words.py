@@ -23,6 +23,9 @@ from medsynth.evaluation.tables.privacy import GUESSED, MOST_RELEASED, PEOPLE
 LIKENESS = (
     "marginals", "pairs", "coverage_levels", "coverage_combinations", "detection_auc",
 )  # fmt: skip
+UNEVEN = 2.0
+"""Times the difference of other real rows from which on numbers are uneven value by value."""
+
 REACHED, MISSED = 0.8, 0.2
 """Of the way from independent columns to real rows: useful from here, useless below that."""
 
@@ -54,11 +57,14 @@ def method(
         "of groups as a share of the real number; both in as many random rows of each side, no "
         "more than the smallest has. Detection: area under the curve of gradient "
         "boosting that tells real from synthetic, three folds; 0.5 is best.",
+        f"Value by value: 1 − total variation over numbers above {PREVALENT:.1%}, for columns "
+        "that these make up half of; in as many random rows as above.",
         "Floor: independent columns. Ceiling: "
         + ("held-out real rows." if held_out else "a bootstrap of the real rows."),
         f"Utility: trained on {trained:,} rows of a table (on both: twice as many), area under the "
         "curve on held-out real rows, intervals over these; floor: trained on independent columns, "
-        "ceiling: on the real rows.",
+        "ceiling: on the real rows. Gain: real and synthetic rows less real ones alone, on the "
+        "same draws of held-out rows.",
     ]
     if subgroup:
         lines.append(
@@ -91,7 +97,7 @@ def listings(records: Sequence[Record]) -> Iterator[Listing]:
     rules = of("rules_broken")
     if rules:
         yield listing("Rows that break a rule (floor: real rows)", rules, (), 3)
-    useful = of("utility_auc")
+    useful = of("utility_auc", "utility_gain")
     if useful:
         title = "Trained on synthetic, tested on held-out real rows: area under the curve"
         yield listing(title, useful, ("training", "learner"), 3)
@@ -100,6 +106,7 @@ def listings(records: Sequence[Record]) -> Iterator[Listing]:
         title = f"Utility for each {groups[0].where.get('subgroup', 'group')}"
         yield listing(title, groups, ("level", "training", "learner"), 3)
     yield from disclosed.listings(records)
+    yield listing("Numbers value by value", of("values"), ("column",), 3)
     least = sorted(of("marginal"), key=lambda r: r.value or 0)[:12]
     yield Listing(
         "Columns that agree least", ("column", "agreement"),
@@ -138,15 +145,37 @@ def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
         f"{of('coverage_combinations', model='synthetic').value or 0:.0%} as many distinct rows as "
         "in real ones.",
     )
+    yield from _uneven([r for r in records if r.metric == "values"])
     for record in records:
         if record.metric == "rules_broken":
             yield from _broken(record)
         if record.metric == "utility_auc":
             yield from _useful(record)
+        if record.metric == "utility_gain":
+            what = f"utility on the same people ({record.where['learner']})"
+            yield from _change(record, what, Verdict(GOOD, "better"), Verdict(BAD, "worse"))
     for change in records:
         if change.metric == "subgroup_gap_change" and change.where["training"] == "real+synthetic":
-            yield _change(change)
+            what = f"gap between levels of {change.where['subgroup']} ({change.where['learner']})"
+            yield from _change(change, what, Verdict(BAD, "wider"), Verdict(GOOD, "narrower"))
     yield from disclosed.verdicts(records)
+
+
+def _uneven(records: Sequence[Record]) -> Iterator[Verdict]:
+    """The column of numbers that is furthest off value by value; if none is, nothing is said."""
+    gaps = [
+        ((1 - (r.value or 0)) / max(1 - r.ceiling, 1e-3), r)
+        for r in records
+        if r.ceiling is not None
+    ]
+    gap, worst = max(gaps, key=lambda pair: pair[0], default=(0.0, None))
+    if worst is not None and gap > UNEVEN:
+        yield Verdict(
+            BAD,
+            f"numbers: value by value {worst.where['column']} agrees by {number(worst.value, 3)}, "
+            f"other real rows by {number(worst.ceiling, 3)}: some values come too often, others "
+            "too seldom.",
+        )
 
 
 def _broken(record: Record) -> Iterator[Verdict]:
@@ -163,13 +192,13 @@ def _broken(record: Record) -> Iterator[Verdict]:
 
 
 def _useful(record: Record) -> Iterator[Verdict]:
-    """What training on synthetic rows is worth, or on both kinds; a copula is no subject."""
+    """What training on synthetic rows alone is worth; a copula is no subject."""
     if "refused" in record.where:
         yield Verdict(UNKNOWN, f"utility: {record.where['refused']}.")
         return
-    what, training = f"utility ({record.where['learner']})", record.where["training"]
-    if training == "copula":
+    if record.where["training"] != "synthetic":
         return
+    what = f"utility ({record.where['learner']})"
     value, floor, ceiling = (
         float("nan") if figure is None else figure
         for figure in (record.value, record.floor, record.ceiling)
@@ -178,34 +207,33 @@ def _useful(record: Record) -> Iterator[Verdict]:
     high = value if record.high is None else record.high
     if not all(isfinite(figure) for figure in (value, floor, ceiling, low, high)):
         yield Verdict(UNKNOWN, f"{what}: held-out rows have one level of the target, or none.")
-    elif training == "synthetic":
-        told = (
-            f"{what}: trained on synthetic rows it reaches {interval(record)}, on real rows "
-            f"{number(ceiling)}, on independent columns {number(floor)}"
-        )
-        if ceiling <= floor or low <= floor <= ceiling <= high:
-            yield Verdict(UNKNOWN, f"{told}: real rows teach too little to tell.")
-            return
-        way = (value - floor) / (ceiling - floor)
-        grade = GOOD if way >= REACHED else BAD if way < MISSED else UNKNOWN
-        yield Verdict(grade, f"{told}: {number(round(100 * way))} % of the way.")
-    else:
-        told = f"{what}: on real and synthetic rows {interval(record, 3)}, on real ones alone "
-        told += number(ceiling, 3)
-        if low > ceiling:
-            yield Verdict(GOOD, f"{told}: better.")
-        elif high < ceiling:
-            yield Verdict(BAD, f"{told}: worse.")
-        else:
-            yield Verdict(UNKNOWN, f"{told}: no change that can be told.")
+        return
+    told = (
+        f"{what}: trained on synthetic rows it reaches {interval(record)}, on real rows "
+        f"{number(ceiling)}, on independent columns {number(floor)}"
+    )
+    if ceiling <= floor or low <= floor <= ceiling <= high:
+        yield Verdict(UNKNOWN, f"{told}: real rows teach too little to tell.")
+        return
+    way = (value - floor) / (ceiling - floor)
+    grade = GOOD if way >= REACHED else BAD if way < MISSED else UNKNOWN
+    yield Verdict(grade, f"{told}: {number(round(100 * way))} % of the way.")
 
 
-def _change(change: Record) -> Verdict:
-    """Whether synthetic rows beside the real ones made groups more equal."""
-    what = f"gap between levels of {change.where['subgroup']} ({change.where['learner']})"
+def _change(change: Record, what: str, up: Verdict, down: Verdict) -> Iterator[Verdict]:
+    """What synthetic rows beside the real ones did, on the same people; nothing if unknown.
+
+    Args:
+        change: A difference with its interval.
+        what: Of what.
+        up, down: Grade and word where all of the interval lies above 0, and below.
+    """
+    if change.value is None or not isfinite(change.value):
+        return
     moved = f"{what}: real + synthetic changes it by {interval(change, 3)}"
-    if (change.high or 0) < 0:
-        return Verdict(GOOD, f"{moved}: narrower.")
+    told = Verdict(UNKNOWN, "no change that can be told")
     if (change.low or 0) > 0:
-        return Verdict(BAD, f"{moved}: wider.")
-    return Verdict(UNKNOWN, f"{moved}: no change that can be told.")
+        told = up
+    elif (change.high or 0) < 0:
+        told = down
+    yield Verdict(told.grade, f"{moved}: {told.text}.")
