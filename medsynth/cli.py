@@ -46,8 +46,8 @@ HEAD = "medsynth: draw a tumour, get four MRI volumes"
 TAIL = """\
 Start here, no data needed:
   medsynth demo --out demo
-With a BraTS folder: index, check, tissue, train, edit, generate, evaluate; the README has the
-lines. `medsynth VERB --help` explains a verb, `medsynth --version` says which version this is.
+With a BraTS folder: index, check, tissue, train, edit, generate, evaluate;
+the README has the lines. `medsynth VERB --help` explains a verb.
 """
 
 
