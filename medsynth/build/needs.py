@@ -21,13 +21,12 @@ from medsynth.imaging.intensity import brain_mask
 from medsynth.training.game import Noise, Phase, Share
 from medsynth.training.precision import Precision
 
-BASE = 0.65e9
-"""Bytes of Python and its libraries, or of a GPU's context."""
+BASE = 1.2e9
+"""Python, torch, MONAI, loader threads and prepared cases, before a network does anything."""
 
-WORKING = 2.3
-"""Peak of a step over what autograd keeps: gradients on their way back, buffers of the libraries,
-memory in pieces. Chosen on the safe side for large configurations; docs/log.md has estimates beside
-measurements."""
+WORKING = 1.2
+"""Peak bytes per byte that autograd keeps, gradients and temporaries included: measured on three
+configurations of the CPU (docs/log.md), not on a GPU."""
 
 PREVIEW = 0.3e6
 LINE = 400
