@@ -24,9 +24,9 @@ from medsynth.training.precision import Precision
 BASE = 1.2e9
 """Python, torch, MONAI, loader threads and prepared cases, before a network does anything."""
 
-WORKING = 1.2
-"""Peak bytes per byte that autograd keeps, gradients and temporaries included: measured on three
-configurations of the CPU (docs/log.md), not on a GPU."""
+WORKING, WORKING_MIXED = 1.2, 2.3
+"""Peak bytes per byte that autograd keeps, gradients and temporaries included, in fp32 and in mixed
+precision: measured on the CPU (docs/log.md), not on a GPU."""
 
 PREVIEW = 0.3e6
 LINE = 400
@@ -67,7 +67,8 @@ def training_memory(config: Config, precision: Precision) -> Memory:
     for phase in playing.phases:
         one, two = (_kept(playing, phase, config, grid, precision) for grid in (small, large))
         kept = max(kept, one + (two - one) * steps)
-    return Memory(weights, kept, BASE + weights + WORKING * kept)
+    working = WORKING_MIXED if precision.mixed else WORKING
+    return Memory(weights, kept, BASE + weights + working * kept)
 
 
 def checkpoint_bytes(config: Config) -> float:
