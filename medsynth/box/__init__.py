@@ -36,21 +36,24 @@ def path(name: str) -> Path:
 
 
 def named(model: Path | str) -> str | None:
-    """The name in the box that a user means by a bare name, unless a path of that name is there."""
-    return str(model) if str(model) in NAMES and not Path(model).exists() else None
+    """The name in the box that a user means by a bare name, unless a model of that path is there.
+
+    A folder of that name without a model (`medsynth tissue … -o tissue` makes one) is none.
+    """
+    return str(model) if str(model) in NAMES and not _on_disk(model).exists() else None
 
 
 def hidden(model: Path | str) -> bool:
-    """Whether a local path stands before the model in the box of the same name."""
-    return str(model) in NAMES and Path(model).exists()
+    """Whether a local model stands before the one in the box of the same name."""
+    return str(model) in NAMES and _on_disk(model).exists()
 
 
 def model_file(model: Path | str) -> Path:
     """The model file that a user means: of a run, named itself, or in the box.
 
     Args:
-        model: A run folder, a `model.safetensors`, or a name in the box; what stands on disk under
-            that name comes first.
+        model: A run folder, a `model.safetensors`, or a name in the box; a model that stands on
+            disk under that name comes first.
 
     Raises:
         UsageError: There is none.
@@ -58,18 +61,20 @@ def model_file(model: Path | str) -> Path:
     name = named(model)
     if name is not None:
         return path(name)
+    file = _on_disk(model)
+    if not file.exists():
+        raise UsageError(
+            "a run with model.safetensors",
+            "none" if Path(model).is_dir() else "nothing",
+            model,
+            f"Give the folder that `medsynth train --out RUN` wrote, or a name. {inside()}",
+        )
+    return file
+
+
+def _on_disk(model: Path | str) -> Path:
     given = Path(model)
-    file = given / "model.safetensors" if given.is_dir() else given
-    if file.exists():
-        return file
-    if hidden(model):
-        file = FOLDER / f"{model}.safetensors"
-        todo = f"It comes before the model in the box of that name: give {file}, or rename it."
-    else:
-        todo = f"Give the folder that `medsynth train --out RUN` wrote, or a name. {inside()}"
-    raise UsageError(
-        "a run with model.safetensors", "none" if given.is_dir() else "nothing", model, todo
-    )
+    return given / "model.safetensors" if given.is_dir() else given
 
 
 def inside() -> str:

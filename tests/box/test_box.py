@@ -54,10 +54,9 @@ def test_names_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         box.path("brain")
     with pytest.raises(UsageError, match=r"found nothing in brain.*In the box: phantom .*tissue "):
         box.model_file("brain")
-    (tmp_path / "phantom").mkdir()
+    (tmp_path / "phantom").mkdir()  # a folder, but no model
+    assert box.model_file("phantom") == tmp_path / "box/phantom.safetensors"
+    (tmp_path / "phantom/model.safetensors").touch()
     assert box.hidden("phantom")
     assert not box.hidden("tissue")
-    with pytest.raises(UsageError, match=r"before the model in the box.*phantom\.safetensors"):
-        box.model_file("phantom")
-    (tmp_path / "phantom/model.safetensors").touch()
     assert box.model_file("phantom") == Path("phantom/model.safetensors")

@@ -41,13 +41,13 @@ def test_generate_by_name(boxed: Path, phantoms: Path, capsys: pytest.CaptureFix
     assert "not the model of that name" not in capsys.readouterr().err
 
 
-def test_a_folder_of_that_name_wins_and_says_so(
+def test_a_model_in_a_folder_of_that_name_wins_and_says_so(
     boxed: Path, trained: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     brain = str(next(phantoms.glob("*-00000-000/*-brain.nii.gz")))
-    Path("phantom").mkdir()
-    assert main(["generate", "phantom", brain, "-o", "synthetic"]) == 2
-    assert "before the model in the box" in capsys.readouterr().err
+    Path("phantom").mkdir()  # as `medsynth phantom phantom` makes it: no model in it
+    assert main(["generate", "phantom", brain, "-o", "synthetic"]) == 0
+    assert "the one in this folder" not in capsys.readouterr().err
     shutil.copy(trained / "model.safetensors", "phantom")
     (boxed / "phantom.safetensors").write_bytes(b"broken")
     assert main(["generate", "phantom", brain, "-o", "synthetic"]) == 0
