@@ -66,7 +66,12 @@ def test_training_asked_to_stop_saves_first(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_who_is_stopped_is_told_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "medsynth", "phantom", str(tmp_path), "--cases", "300"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(  # a shell's background job would inherit a deaf ear to SIGINT
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("*/BraTS*")) and time.monotonic() < deadline:
         time.sleep(0.02)
