@@ -83,8 +83,8 @@ def section(records: Sequence[Record], axes: Axes, recipe: Recipe, sizes: Sizes)
             "Floor: a segmentor that predicts nothing. In brackets: 95 % bootstrap interval over "
             f"test people, seeds and time-points averaged first, from {MIN_PEOPLE} people on. "
             "p: Wilcoxon signed-rank test against *real*, paired by person. Without augmentation "
-            "means random crops only; with it: crops, mirroring, rotation, scaling, contrast, "
-            "elastic deformation.",
+            "means random crops only; with it: crops, mirroring, rotation, scaling, elastic "
+            "deformation, contrast, brightness, shading, blur, noise.",
         ),
         tuple(records),
         tuple(tables),
