@@ -285,6 +285,12 @@ class ImageRun(Run):
         cohort = cohorts.read(Path(config.data.cohort)).part("training")
         if not len(cohort):
             raise DataError("training cases", "none", config.data.cohort)
+        playing = trainer(config, world)  # first: what does not fit is told before cases are read
+        begun = None
+        if resume:
+            checkpoint.load(folder / "last.pt", playing)
+        elif config.train.init:
+            begun = begin_with(playing, config)
         cache = Path(config.data.cache) if config.data.cache else folder / "cache"
         if not world.leads:
             world.barrier()  # the leading rank prepares, the others find it done
@@ -296,13 +302,7 @@ class ImageRun(Run):
             ready.append(result)
         if world.leads:
             world.barrier()
-        playing = trainer(config, world)
-        begun = None
-        if resume:
-            checkpoint.load(folder / "last.pt", playing)
-        elif config.train.init:
-            begun = begin_with(playing, config)
-        if world.leads:  # only now: a configuration that does not fit leaves the run as it was
+        if world.leads:
             if begun:
                 write_json(folder / BEGINNING, {"init": config.train.init, "model": begun})
             cohort_file = str(Path(config.data.cohort).resolve())

@@ -62,4 +62,4 @@ def test_weights_that_do_not_fit_are_refused_in_words(
     config = str(small_config(phantoms, tmp_path))
     assert main(["train", config, *given, "--out", str(tmp_path / "run")]) != 0
     assert words in capsys.readouterr().err
-    assert not (tmp_path / "run" / "config.yaml").exists()
+    assert not (tmp_path / "run").exists()
