@@ -70,7 +70,11 @@ def parser() -> argparse.ArgumentParser:
     top = _Top(prog="medsynth", usage="medsynth VERB …")
     top.add_argument("--version", action="version", version=f"medsynth {__version__}")
     verbs = top.add_subparsers(
-        title="verbs", metavar="VERB", required=True, parser_class=argparse.ArgumentParser
+        title="verbs",
+        prog="medsynth",
+        metavar="VERB",
+        required=True,
+        parser_class=argparse.ArgumentParser,
     )
     for module in VERBS:
         module.add(verbs)

@@ -30,22 +30,22 @@ def path(name: str) -> Path:
         raise UsageError(
             f"the weights of {name!r}, {file.name}", "none", FOLDER,
             "This installation lacks them: install the package again, or make them with "
-            "tools/make_box.py.",
+            "tools/make_box.py of a checkout.",
         )  # fmt: skip
     return file
 
 
 def named(model: Path | str) -> str | None:
-    """The name in the box that a user means by a bare name, unless a model of that path is there.
+    """The name in the box that a user means by a bare name, unless a model or a run is there.
 
-    A folder of that name without a model (`medsynth tissue … -o tissue` makes one) is none.
+    A folder of that name that is no run (`medsynth tissue … -o tissue` makes one) is neither.
     """
-    return str(model) if str(model) in NAMES and not _on_disk(model).exists() else None
+    return str(model) if str(model) in NAMES and not _stands(model) else None
 
 
 def hidden(model: Path | str) -> bool:
     """Whether a local model stands before the one in the box of the same name."""
-    return str(model) in NAMES and _on_disk(model).exists()
+    return str(model) in NAMES and _stands(model)
 
 
 def model_file(model: Path | str) -> Path:
@@ -70,6 +70,12 @@ def model_file(model: Path | str) -> Path:
             f"Give the folder that `medsynth train --out RUN` wrote, or a name. {inside()}",
         )
     return file
+
+
+def _stands(model: Path | str) -> bool:
+    """Whether a model is on disk under that name, or a run that may not have one yet."""
+    begun = [Path(model) / name for name in ("config.yaml", "last.pt")]
+    return _on_disk(model).exists() or any(path.exists() for path in begun)
 
 
 def _on_disk(model: Path | str) -> Path:

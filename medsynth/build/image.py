@@ -11,6 +11,7 @@ import torch
 
 from medsynth import box, show
 from medsynth import config as configs
+from medsynth.build.people import BEGINNING, seen_before
 from medsynth.build.run import Pace, Run
 from medsynth.config import Config
 from medsynth.core.labels import LabelScheme
@@ -41,8 +42,6 @@ from medsynth.training.weights import load_model
 from medsynth.training.world import World
 
 LABELS = ("labels",)
-BEGINNING = "init.json"
-"""Stands in a run that began with another model's weights, and says which."""
 
 
 def modalities(config: Config) -> tuple[str, ...]:
@@ -198,10 +197,15 @@ def begin_with(playing: Trainer, config: Config) -> str:
     other = [key for key in one if one[key] != two[key]]
     if other:
         said = {"kind": "generator.kind", "widths": "generator.widths", "head": "generator.head",
-                "source": "data.source", "target": "data.target"}  # fmt: skip
+                "source": "data.labels" if there.labels_in else "data.source",
+                "target": "data.labels" if there.labels_out else "data.target"}  # fmt: skip
+        named = {of.abbreviations: name for name, of in LABEL_MAPS.items()}
         raise ConfigError(
             "train.init with the generator that the configuration describes",
-            "; ".join(f"{said.get(key, 'data.labels')} {_yaml(one[key])}" for key in other),
+            "; ".join(
+                f"{said.get(key, 'data.labels')} {_yaml(named.get(one[key], one[key]))}"
+                for key in other
+            ),
             file,
             "Set these values in the configuration, or train without train.init.",
         )
@@ -286,11 +290,12 @@ class ImageRun(Run):
         if not len(cohort):
             raise DataError("training cases", "none", config.data.cohort)
         playing = trainer(config, world)  # first: what does not fit is told before cases are read
-        begun = None
+        begun: str | None = None
+        seen: list[str] | None = None
         if resume:
             checkpoint.load(folder / "last.pt", playing)
         elif config.train.init:
-            begun = begin_with(playing, config)
+            begun, seen = begin_with(playing, config), seen_before(config.train.init)
         cache = Path(config.data.cache) if config.data.cache else folder / "cache"
         if not world.leads:
             world.barrier()  # the leading rank prepares, the others find it done
@@ -304,7 +309,8 @@ class ImageRun(Run):
             world.barrier()
         if world.leads:
             if begun:
-                write_json(folder / BEGINNING, {"init": config.train.init, "model": begun})
+                beginning = {"init": config.train.init, "model": begun, "subjects": seen}
+                write_json(folder / BEGINNING, beginning)
             cohort_file = str(Path(config.data.cohort).resolve())
             told = replace(config, data=replace(config.data, cohort=cohort_file))
             write_text(folder / "config.yaml", configs.dump(told))

@@ -50,7 +50,7 @@ seed: {seed}
 generator: {{widths: [32, 64, 96, 128], head: 12}}
 discriminator: {{widths: [24, 48, 64], head: 8}}
 train: {{steps: {steps}, batch: 2, rate_generator: 1.0e-3, rate_discriminator: 1.0e-3,
-  ema_halflife_cases: 40, save_every: 20, preview_every: 50, init: phantom}}
+  ema_halflife_cases: 40, save_every: 20, preview_every: 50, init: {init}}}
 """
 
 
@@ -101,6 +101,7 @@ class Demo:
         return 0
 
     def _train(self) -> None:
+        from medsynth import box
         from medsynth import config as configs
         from medsynth.commands.train import train
         from medsynth.training.world import World
@@ -111,6 +112,7 @@ class Demo:
                 cohort=(self.out / "cohort" / "cohort.json").as_posix(),
                 seed=self.seed,
                 steps=self.steps,
+                init=box.path("phantom").as_posix(),
             ),
             "the demo's configuration",
         )

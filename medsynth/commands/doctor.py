@@ -134,7 +134,10 @@ def _needed(
         import torch
 
         free, where = float(torch.cuda.mem_get_info(device)[0]), "GPU memory"
-    todo = "--set train.accumulate=2 halves what grows with the batch; smaller data.patch too"
+    twice, batch = 2 * config.train.accumulate, config.train.batch
+    todo = "smaller data.patch"
+    if batch % twice == 0:
+        todo = f"--set train.accumulate={twice} halves what grows with the batch; {todo} helps, too"
     yield _fits(where, memory.total, free, todo)
     folder = Path("runs") / (file.stem if file else "")
     cache = Path(config.data.cache) if config.data.cache else folder / "cache"
@@ -148,15 +151,20 @@ def _needed(
 
 
 def _fits(about: str, needed: float, free: float, todo: str) -> Finding:
-    text = f"needs about {needed / GB:.2g} GB (an estimate), {free / GB:.3g} GB free"
+    text = f"needs about {_gb(needed)} (an estimate), {_gb(free)} free"
     if needed <= TIGHT * free:
         return Finding(about, text)
     return Finding(about, text, "fault" if needed > free else "warning", todo)
 
 
+def _gb(size: float) -> str:
+    """Bytes for a person: 0.5 GB, 12 GB, 1500 GB."""
+    return f"{size / GB:.1f} GB" if size < 10 * GB else f"{size / GB:.0f} GB"
+
+
 def _table(path: Path) -> Finding:
     if path.exists():
-        return Finding("table", f"{path}, {path.stat().st_size / 1e6:.3g} MB")
+        return Finding("table", f"{path}, {path.stat().st_size / 1e6:.1f} MB")
     return Finding("table", f"no {path}", "fault", "--set data.table=…")
 
 

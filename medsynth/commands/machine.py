@@ -1,5 +1,6 @@
 """What `medsynth doctor` finds out about software and hardware; downloads nothing."""
 
+import math
 import os
 import platform
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,9 @@ OURS = "medsynth-mri"
 LIBRARIES = ("torch", "torchvision", "monai", "nibabel", "numpy", "scikit-image", "SimpleITK")
 KNOWN_GRID, GRID = (2, 8, 8), (12, 16, 14)
 GB = 1e9
+
+DEMO_GB = 6
+"""What `medsynth demo` needs at most."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,8 @@ def hardware(precision: "Precision") -> Iterator[Finding]:
     import torch
 
     yield from _gpus(precision)
-    cores, threads, load = usable_cores(), torch.get_num_threads(), os.getloadavg()[0]
+    cores, threads = usable_cores(), torch.get_num_threads()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     text = f"cores: {cores}, threads: {threads}, load: {load:.1f}"
     if threads > cores:
         todo = f"more threads than cores wait for each other: OMP_NUM_THREADS={cores}"
@@ -118,10 +123,10 @@ def hardware(precision: "Precision") -> Iterator[Finding]:
     else:
         yield Finding("CPU", text)
     free = free_memory()
-    low = free < 4 * GB
-    todo = "the demo takes up to 6 GB: close other programs, or use smaller patches"
-    yield Finding("memory", f"{free / GB:.1f} GB free", "warning" if low else "ok",
-                  todo if low else None)  # fmt: skip
+    low = free < DEMO_GB * GB
+    todo = f"the demo takes up to {DEMO_GB} GB: close other programs, or use smaller patches"
+    found = f"{free / GB:.1f} GB free" if math.isfinite(free) else "unknown"
+    yield Finding("memory", found, "warning" if low else "ok", todo if low else None)
 
 
 def _gpus(precision: "Precision") -> Iterator[Finding]:
@@ -204,11 +209,11 @@ def usable_cores() -> int:
 
 
 def free_memory() -> float:
-    """Bytes that can still be had, a container's limit included."""
-    free = [float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
+    """Bytes that can still be had, a container's limit included; infinite where nothing tells."""
+    free = []
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        free = [1024.0 * int(x.split()[1]) for x in lines if x.startswith("MemAvailable")]
+        free += [1024.0 * int(x.split()[1]) for x in lines if x.startswith("MemAvailable")]
         group = Path("/sys/fs/cgroup")
         limit = (group / "memory.max").read_text().strip()
         stat = dict(x.split() for x in (group / "memory.stat").read_text().splitlines())
@@ -216,4 +221,4 @@ def free_memory() -> float:
         free += [] if limit == "max" else [float(int(limit) - used)]
     except (OSError, ValueError, KeyError):
         pass  # another system, or no container
-    return min(free)
+    return min(free, default=float("inf"))

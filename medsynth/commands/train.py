@@ -47,8 +47,8 @@ class Train:
 
     def run(self) -> int:
         """Train, or go on; the model is `RUN/model.safetensors`."""
-        from medsynth import box
         from medsynth import config as configs
+        from medsynth.commands import given
         from medsynth.io import cohort as cohorts
         from medsynth.io.files import read_text
 
@@ -88,7 +88,7 @@ class Train:
         if config:
             cohorts.read(Path(config.data.cohort))
             if config.train.init and not self.resume:
-                box.model_file(config.train.init)
+                given.model(Path(config.train.init))
 
         from medsynth.training.world import World
 

@@ -38,7 +38,7 @@ class Augmentation:
         elastic: Standard deviation in voxels of a smooth random displacement, a knot every
             quarter of the patch.
         lift: Largest brightness that is added to (or taken from) all of the brain, per scan.
-        shading: Standard deviation of the log of a smooth field, two knots along each edge, per
+        shading: Standard deviation of the log of a smooth field, three knots along each edge, per
             scan.
         blur: Largest standard deviation in voxels of a Gaussian filter, of half of the scans.
         noise: Largest standard deviation of Gaussian noise, per scan.

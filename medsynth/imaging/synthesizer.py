@@ -44,9 +44,12 @@ class Room:
 
     Args:
         window: Edge of the windows that fitted when more did not; None as long as all fitted.
+        failed: Voxels of the smallest grid that did not fit: smaller ones are still done whole,
+            whatever came before them.
     """
 
     window: int | None = None
+    failed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,7 +233,9 @@ class Synthesizer:
     ) -> Tensor:
         """The whole grid at once; in windows when that is asked for or memory is short, halved as
         long as they do not fit."""
-        stride, asked = self.spec.stride, [w for w in (self.window, self.room.window) if w]
+        voxels, stride = int(np.prod(whole)), self.spec.stride
+        known = self.room.window if voxels >= self.room.failed else None
+        asked = [w for w in (self.window, known) if w]
         window = min(asked) if asked else _window_for(whole, device)
         edge = max(whole) if window is None else min(window, max(whole))
         least, short = OVERLAP + 2 * stride, False
@@ -266,6 +271,7 @@ class Synthesizer:
                     stacklevel=4,
                 )
             self.room.window = edge
+            self.room.failed = min(voxels, self.room.failed or voxels)
         return out
 
 

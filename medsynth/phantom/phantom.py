@@ -39,7 +39,8 @@ class Phantom:
     Args:
         scans: `MODALITIES`, float32, arbitrary units, background exactly 0.
         labels: Tissue and tumour, *brain* scheme, on the same grid.
-        parameters: Everything that was drawn, JSON-able.
+        parameters: What was drawn of anatomy, tumour, protocol and scanner, JSON-able; textures,
+            mimics and what signals differ from their equations by follow from the key.
     """
 
     scans: Volume
@@ -115,8 +116,7 @@ def _with_tumour(
 
 
 def _stripped(brain: Tensor, key: Key, box: Box) -> Tensor:
-    """The brain as a skull-stripping tool leaves it: a little too much or too little, here and
-    there."""
+    """The brain as a skull-stripping tool leaves it: a little too little, here and there."""
     rng = key.numpy()
     bias = rng.uniform(-0.35, 0.05)
     soft = blur(brain[None].float(), 1.5 / box.spacing_mm)[0]

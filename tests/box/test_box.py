@@ -1,5 +1,7 @@
 """The box: what a wheel takes along, how a name is understood, and what is refused in words."""
 
+import hashlib
+import json
 import subprocess
 import tomllib
 from pathlib import Path
@@ -9,6 +11,8 @@ from safetensors import safe_open
 
 from medsynth import box
 from medsynth.errors import UsageError
+from medsynth.training.weights import load_model
+from tools import make_box
 
 ROOT = Path(__file__).parents[2]
 LARGEST_MB = 25
@@ -34,11 +38,14 @@ def test_the_box_is_small_and_has_no_pickles() -> None:
     files = [path for path in box.FOLDER.iterdir() if path.is_file()]
     assert {path.suffix for path in files} <= {".py", ".md", ".json", ".safetensors"}
     weights = [path for path in files if path.suffix == ".safetensors"]
-    assert {path.stem for path in weights} <= set(box.NAMES)
+    assert {path.stem for path in weights} == set(box.NAMES)
     assert sum(path.stat().st_size for path in weights) <= LARGEST_MB * 1e6
     for path in weights:
         with safe_open(path, "pt") as file:
             assert list(file.keys())
+        recipe = json.loads(load_model(path)[1]["recipe"])
+        made_by = ROOT / "configs" / "box" / make_box.RECIPES[path.stem]
+        assert recipe["configuration"] == hashlib.sha256(made_by.read_bytes()).hexdigest()
 
 
 def test_names_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,6 +63,9 @@ def test_names_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         box.model_file("brain")
     (tmp_path / "phantom").mkdir()  # a folder, but no model
     assert box.model_file("phantom") == tmp_path / "box/phantom.safetensors"
+    (tmp_path / "phantom/config.yaml").touch()  # a run that has no model yet
+    with pytest.raises(UsageError, match=r"run with model\.safetensors.*none in phantom"):
+        box.model_file("phantom")
     (tmp_path / "phantom/model.safetensors").touch()
     assert box.hidden("phantom")
     assert not box.hidden("tissue")

@@ -28,9 +28,11 @@ def test_one_command_makes_the_box(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert scans.channels == ("t1n", "t1c", "t2w", "t2f")
     tissue = load(tmp_path / "box" / "tissue.safetensors")
     assert tissue.segment(scans).data.any()
-    first = (tmp_path / "box" / "phantom.safetensors").read_bytes()
+    made_at = {p: p.stat().st_mtime_ns for p in (tmp_path / "work").rglob("*.nii.gz")}
+    steps = (tmp_path / "work" / "phantom" / "metrics.jsonl").read_text()
     make_box.main()  # what is there is not made again
-    assert (tmp_path / "box" / "phantom.safetensors").read_bytes() == first
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "work").rglob("*.nii.gz")} == made_at
+    assert (tmp_path / "work" / "phantom" / "metrics.jsonl").read_text() == steps
     assert (
         json.loads(load_model(tmp_path / "box" / "phantom.safetensors")[1]["recipe"])["settings"]
         == small

@@ -28,7 +28,7 @@ NAMES = [module.__name__.rpartition(".")[2] for module in VERBS]
 def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "--help"]) == 0
     text = capsys.readouterr().out
-    assert f"medsynth {verb}" in text
+    assert text.startswith(f"usage: medsynth {verb}")
     assert "xample" in text
 
 

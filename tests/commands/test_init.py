@@ -63,3 +63,25 @@ def test_weights_that_do_not_fit_are_refused_in_words(
     assert main(["train", config, *given, "--out", str(tmp_path / "run")]) != 0
     assert words in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_whom_the_first_model_saw_counts_as_seen(
+    trained: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    """A generator that began with another's weights knows the other's people, too."""
+    from medsynth.build.people import training_subjects
+    from medsynth.core.cohort import Cohort
+    from medsynth.errors import DataError
+    from medsynth.io import cohort as cohorts
+
+    every = cohorts.read(phantoms)
+    one = every.part("training").cases[:1]
+    cohorts.write(tmp_path / "cohort.json", Cohort(every.scheme, one))
+    config = str(small_config(tmp_path, tmp_path, steps=1))
+    assert main(["train", config, "--init", str(trained), "--out", str(tmp_path / "run")]) == 0
+    assert training_subjects(tmp_path / "run") == training_subjects(trained)
+    assert len(training_subjects(trained)) > 1
+    alone = str(trained / "model.safetensors")
+    assert main(["train", config, "--init", alone, "--out", str(tmp_path / "other")]) == 0
+    with pytest.raises(DataError, match="a model file alone"):
+        training_subjects(tmp_path / "other")

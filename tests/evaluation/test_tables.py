@@ -508,3 +508,19 @@ def test_a_level_that_was_never_trained_on_has_an_area_of_one_half() -> None:
     scores = np.array([[0, 0.9, 0.1], [0, 0.8, 0.2], [1, 0.3, 0.7], [2, 0.5, 0.5]])
     assert area(scores, (0, 1)) == pytest.approx((1 + 1 + 0.5) / 3)
     assert np.isnan(area(scores[:2], (0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("value", "ceiling", "rows", "told"),
+    [
+        (0.833, 0.925, 4000, True),  # a comb of ages, as it was measured
+        (0.94, 0.98, 1000, False),  # three times as far off, and noise: shares of a spike
+        (0.86, 0.93, 250, False),
+        (0.99, 0.999, 100_000, False),
+    ],
+)
+def test_uneven_numbers_are_told_beyond_noise(
+    value: float, ceiling: float, rows: int, told: bool
+) -> None:
+    record = Record("table", "values", {"column": "age"}, value, ceiling=ceiling, n=rows)
+    assert bool(list(words._uneven([record]))) == told

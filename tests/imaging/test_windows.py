@@ -55,6 +55,11 @@ def test_windows_are_halved_until_they_fit(trained: Path, error: Exception) -> N
     with warnings.catch_warnings(action="error"):  # neither said nor tried again
         torch.testing.assert_close(model._within_memory(forward, (192, 160, 64), CPU), source)
     assert max(tried) == 48**3
+    tried.clear()
+    small = torch.rand(len(model.spec.target), 64, 48, 32)  # bytes must not depend on the order
+    forward, tried = _identity(small, 50 * 50 * 50, error)
+    model._within_memory(forward, (64, 48, 32), CPU)
+    assert tried == [64 * 48 * 32]
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(trained: Path) -> None:

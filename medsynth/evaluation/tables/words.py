@@ -23,6 +23,9 @@ from medsynth.evaluation.tables.privacy import GUESSED, MOST_RELEASED, PEOPLE
 LIKENESS = (
     "marginals", "pairs", "coverage_levels", "coverage_combinations", "detection_auc",
 )  # fmt: skip
+LEAST_GAP = 0.05
+"""Smallest gap in agreement, value by value, that is worth a verdict."""
+
 UNEVEN = 2.0
 """Times the difference of other real rows from which on numbers are uneven value by value."""
 
@@ -162,11 +165,16 @@ def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
 
 
 def _uneven(records: Sequence[Record]) -> Iterator[Verdict]:
-    """The column of numbers that is furthest off value by value; if none is, nothing is said."""
+    """The column of numbers that is furthest off value by value; if none is, nothing is said.
+
+    Agreement of few rows is noise: shares of so many rows err by half a root of their number at
+    most, and columns are many, so a gap counts from three times that on.
+    """
     gaps = [
         ((1 - (r.value or 0)) / max(1 - r.ceiling, 1e-3), r)
         for r in records
         if r.ceiling is not None
+        and r.ceiling - (r.value or 0) > max(LEAST_GAP, 1.5 / max(r.n or 1, 1) ** 0.5)
     ]
     gap, worst = max(gaps, key=lambda pair: pair[0], default=(0.0, None))
     if worst is not None and gap > UNEVEN:
