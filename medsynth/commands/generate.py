@@ -88,7 +88,8 @@ class Generate:
         from medsynth.imaging.synthesizer import load
 
         synthesizer = load(model, precision=self.precision, window=self.window)
-        jobs = share(plan(cohort, self.per_case, self.seed), shard)
+        guessed = _guessed(self.source, cohort)
+        jobs = share(plan(cohort, self.per_case, self.seed, guessed), shard)
         _warn_of_oddities(synthesizer, jobs, self.out)
         there = len(cases.list_cases(self.out))
         work = generate(synthesizer, jobs, self.out, writers=self.writers)
@@ -110,8 +111,9 @@ class Generate:
 
 
 def _warn_of_oddities(synthesizer: "Synthesizer", jobs: "Sequence[Job]", out: Path) -> None:
-    """Say what about label maps that are still to be done the model does not know: once for each
-    kind, with the number of label maps. What is refused is told when it is its turn."""
+    """Say what about label maps that are still to be done the model does not know, and whose person
+    nobody does: once for each kind, with the number of label maps. What is refused is told when it
+    is its turn."""
     from medsynth.core.labels import BRAIN
     from medsynth.core.volume import require_brain
     from medsynth.errors import DataError
@@ -121,6 +123,14 @@ def _warn_of_oddities(synthesizer: "Synthesizer", jobs: "Sequence[Job]", out: Pa
 
     missing = [job for job in jobs if not is_complete(out, job.name)]
     todo = {job.labels: job.parent for job in missing if job.labels is not None}
+    guessed = sorted({job.parent for job in missing if job.guessed})
+    if guessed:
+        console.say(
+            f"warning: {len(guessed)} of {len(todo)} label maps have no sidecar that says whose "
+            f"brain it is ({guessed[0]} is taken for the person's name), so evaluation cannot keep "
+            "them from test people: edit with `medsynth edit`, save over a file that it made, or "
+            "give a cohort.json"
+        )
     looked = console.progress(todo.items(), len(todo), "look", "label map")
     found: dict[str, list[tuple[str, Odd]]] = {}
     for path, name in looked if len(todo) > MANY else todo.items():
@@ -172,6 +182,15 @@ def _cohort(source: Path) -> "Cohort":
             console.say(f"{len(every) - len(files)} files that are no brain label maps left out")
     made = [(stem(f), sidecar_of(f).get("subject", stem(f)), f) for f in files]
     return Cohort("brats2023", tuple(Case(name, who, {}, None, f) for name, who, f in made))
+
+
+def _guessed(source: Path, cohort: "Cohort") -> set[str]:
+    """Cases whose person is only what a file name says."""
+    from medsynth.generation.cases import guess, sidecar_of
+
+    if source.suffix == ".json" or (source / "cohort.json").exists():
+        return set()  # a cohort says whose label maps they are
+    return {case.name for case in cohort if case.brain and guess(sidecar_of(case.brain))}
 
 
 def _is_brain(path: Path) -> bool:

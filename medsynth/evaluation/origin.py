@@ -51,7 +51,8 @@ class Guard:
     Args:
         kept: Cases that may be trained on.
         dropped: Cases that descend from a test subject, and why.
-        unknown: Cases whose sidecar does not say what they were made from: nobody can tell.
+        unknown: Cases whose sidecar does not say what they were made from, or whose person was
+            guessed from a file name: nobody can tell.
     """
 
     kept: tuple[Case, ...]
@@ -80,7 +81,7 @@ def guard(test: Sequence[Case], made: Cohort, *, by_name: bool = True) -> Guard:
     unknown: list[str] = []
     for case in made:
         story = of_case(case)
-        if not (story or {}).get("synthetic"):
+        if not (story or {}).get("synthetic") or "subject_from" in (story or {}):
             unknown.append(case.name)
         ancestors = set((story or {}).get("ancestors", ()))
         who = {case.subject, (story or {}).get("subject", case.subject)}

@@ -92,6 +92,16 @@ def write_case(
     )
 
 
+GUESSED = {"subject_from": "file name"}
+"""Stands in the sidecar of what was made from a label map that nobody says the person of."""
+
+
+def guess(sidecar: Mapping[str, Any]) -> dict[str, str]:
+    """`GUESSED` when the person of a sidecar was guessed, or when there is no sidecar."""
+    known = "subject" in sidecar and "subject_from" not in sidecar
+    return {} if known else dict(GUESSED)
+
+
 def list_cases(folder: Path) -> Cohort:
     """All complete cases below a folder, by name."""
     cases = []
@@ -168,6 +178,7 @@ def write_edited(
         "ancestors": sorted({sha for origin in origins for sha in lineage(origin)}),
         "edits": [*before.get("edits", []), *record],
         "asked": dict(asked or {}),
+        **({} if subject and not before else guess(before)),
     }
     write_labels(path, labels, overwrite=overwrite)
     write_json(path.with_name(f"{stem(path)}.json"), data)

@@ -3,7 +3,7 @@
 Knows names and keys; opens no file beyond looking whether a sidecar stands.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ class Job:
             labels, or none.
         subject: The person behind the label map: splits respect it.
         key: Style and noise.
+        guessed: Whether the person is only what the label map's file name says.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Job:
     labels: Path | None
     subject: str
     key: Key
+    guessed: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,14 @@ class Shard:
         return cls(int(index), int(count))
 
 
-def plan(cohort: Cohort, per_case: int, seed: int) -> list[Job]:
+def plan(cohort: Cohort, per_case: int, seed: int, guessed: Collection[str] = ()) -> list[Job]:
     """All scans to make, in the cohort's order.
 
     Args:
         cohort: The cases.
         per_case: Scans per label map.
         seed: Root of all keys; a job's key depends on nothing else but its name and number.
+        guessed: Names of cases whose person is only what a file name says.
     """
     return [
         Job(
@@ -77,6 +80,7 @@ def plan(cohort: Cohort, per_case: int, seed: int) -> list[Job]:
             case.brain,
             case.subject,
             Key(seed, ("generate", case.name, index)),
+            case.name in guessed,
         )
         for case in cohort
         for index in range(per_case)

@@ -107,7 +107,9 @@ def _provenance(synthesizer: Synthesizer, job: Job) -> dict[str, Any]:
     """Where a generated case comes from."""
     labels = _needed(job)
     before = cases.sidecar_of(labels)
+    guessed = job.guessed or "subject_from" in before
     return {
+        **(cases.GUESSED if guessed else {}),
         "made_by": "generate",
         "model": synthesizer.fingerprint,
         "seed": job.key.seed,

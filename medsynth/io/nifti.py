@@ -21,6 +21,7 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.orientations import io_orientation
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from medsynth import __version__
 from medsynth.core.labels import LabelScheme
@@ -246,7 +247,9 @@ def _parse(raw: bytes, path: Path) -> Header:
         shape = tuple(int(n) for n in header.get_data_shape())
         dtype = header.get_data_dtype()
         int(header["vox_offset"])
-    except (HeaderDataError, ValueError, OverflowError, struct.error, KeyError) as error:
+    except (
+        HeaderDataError, WrapStructError, ValueError, OverflowError, struct.error, KeyError,
+    ) as error:  # fmt: skip
         raise DataError(
             "a single-file NIfTI (.nii or .nii.gz)",
             f"something else ({error})",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from medsynth.cli import main
-from medsynth.core.labels import BRATS2023
+from medsynth.core.labels import BRAIN, BRATS2023
 from medsynth.errors import DataError
 from medsynth.evaluation import origin, segmentors, utility, utility_words
 from medsynth.evaluation.records import Section
@@ -17,6 +17,7 @@ from medsynth.evaluation.segmentors import Recipe
 from medsynth.evaluation.utility import TRAININGS, Axes, Cell, Fold
 from medsynth.imaging.examples import Example
 from medsynth.io import cohort as cohorts
+from medsynth.io.nifti import read_labels, write_labels
 
 
 def config(coarse: Path, generated: Path, folder: Path, more: str = "") -> Path:
@@ -148,6 +149,33 @@ def words_of(seeds: int, people: int, lacking: int) -> Section:
     return utility_words.section(
         records, axes, recipe, utility_words.Sizes(4, people, 8, 0, 0, 0, 1)
     )
+
+
+def test_a_map_edited_by_hand_and_renamed_is_not_vouched_for(
+    trained: Path, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Saved under another name it has no sidecar: nobody knows that it is a test person's brain,
+    and neither an edit on top nor generation may make it look known."""
+    person = next(case for case in cohorts.read(phantoms) if case.brain)
+    assert person.brain is not None
+    labels = read_labels(person.brain, BRAIN)
+    shown = labels.data.copy()
+    shown[shown == BRAIN.value("ET")] = BRAIN.value("NCR")
+    write_labels(tmp_path / "mine.nii.gz", labels.with_data(shown))
+    again = ["edit", str(tmp_path / "mine.nii.gz"), "-o", str(tmp_path / "again.nii.gz")]
+    assert main([*again, "--op", "mirror"]) == 0
+    for name, warned in (("mine", True), ("again", True)):
+        capsys.readouterr()
+        source, out = str(tmp_path / f"{name}.nii.gz"), tmp_path / f"made-{name}"
+        assert main(["generate", str(trained), source, "-o", str(out)]) == 0
+        assert ("no sidecar that says whose brain" in capsys.readouterr().err) == warned
+        assert origin.guard([person], cohorts.read(out)).unknown == (name,)
+    edit = ["edit", str(person.brain), "-o", str(tmp_path / "known.nii.gz"), "--op", "mirror"]
+    assert main(edit) == 0  # its own file has a sidecar: the person is known, and is left out
+    assert main(["generate", str(trained), str(tmp_path / "known.nii.gz"),
+                 "-o", str(tmp_path / "made")]) == 0  # fmt: skip
+    with pytest.raises(DataError, match="do not descend from test subjects"):
+        origin.guard([person], cohorts.read(tmp_path / "made"))
 
 
 def test_dice_where_the_region_is_present_stands_beside_the_convention() -> None:

@@ -74,7 +74,8 @@ def test_generate_warns_once_of_each_kind(
     text = capsys.readouterr().err
     assert "warning: 2 of 4 label maps lack tissue (CSF; one for one)" in text
     assert "warning: 1 of 4 label maps have structures that the model has never seen (RC" in text
-    assert text.count("warning") == 2
+    assert "warning: 4 of 4 label maps have no sidecar that says whose brain it is (four" in text
+    assert text.count("warning") == 3
     assert main([*command, "--per-case", "2"]) == 0  # all is there
     assert "warning" not in capsys.readouterr().err
 
@@ -89,4 +90,4 @@ def test_an_animal_is_refused_as_one(
     assert main(command) == 1
     text = capsys.readouterr().err
     assert "a brain that is not a person's" in text
-    assert "warning" not in text
+    assert text.count("warning") == text.count("no sidecar") == 1  # of its size nothing is warned

@@ -1,6 +1,7 @@
 """NIfTI: every orientation, three libraries, header policy, broken files."""
 
 import errno
+import gzip
 import itertools
 from pathlib import Path
 
@@ -233,3 +234,10 @@ def test_a_2021_map_read_as_2023_is_refused(real_data: Path) -> None:
     path = real_data / "brats2021" / "BraTS2021_00006" / "BraTS2021_00006_seg.nii.gz"
     with pytest.raises(MedsynthError, match=r"found 4 .*BraTS2021_00006_seg"):
         nifti.read_labels(path, BRATS2023)
+
+
+def test_whole_gzip_around_too_little_is_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "x-brain.nii.gz"
+    path.write_bytes(gzip.compress(b"hello"))
+    with pytest.raises(DataError, match=r"single-file NIfTI.*x-brain"):
+        nifti.read_labels(path, BRAIN)
