@@ -1,6 +1,9 @@
 """Fixtures that several test folders share."""
 
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +52,22 @@ loss: {{r1_every: 2}}
 train: {{steps: {steps}, batch: 2, save_every: 3, preview_every: 6, log_every: 1}}
 """)
     return path
+
+
+def train_on_two_ranks(*arguments: str) -> None:
+    """`medsynth train` by torchrun on two ranks of this machine.
+
+    Ranks meet on the loopback device, because a host's own name need not resolve. When they do not
+    meet, which is torchrun's affair, they are started once more; any other end fails with its log.
+    """
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+               "--standalone", "-m", "medsynth", "train", *arguments]  # fmt: skip
+    environment = dict(os.environ)
+    if any(name == "lo" for _, name in socket.if_nameindex()):
+        environment["GLOO_SOCKET_IFNAME"] = "lo"
+    for again in (True, False):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        missed = any(word in done.stderr for word in ("connectFullMesh", "DistNetworkError"))
+        if done.returncode == 0 or not (again and missed):
+            break
+    assert done.returncode == 0, done.stderr[-8000:]

@@ -19,7 +19,7 @@ from medsynth.errors import Interrupted
 from medsynth.evaluation import enough
 from medsynth.imaging.synthesizer import load
 from medsynth.io.nifti import read_array
-from tests.conftest import small_config
+from tests.conftest import small_config, train_on_two_ranks
 
 NAMES = [module.__name__.rpartition(".")[2] for module in VERBS]
 
@@ -94,12 +94,9 @@ def test_the_same_seed_trains_the_same_bytes(trained: Path, phantoms: Path, tmp_
 def test_two_ranks_train_as_one(phantoms: Path, tmp_path: Path) -> None:
     """Two steps: later, Adam blows the last bits of near-zero gradients up (docs/log.md)."""
     config = small_config(phantoms, tmp_path, steps=2)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-                "--standalone", "-m", "medsynth", "train"]  # fmt: skip
-    subprocess.run([*launcher, str(config), "--set", "train.precision=fp32",
-                    "--out", str(tmp_path / "two")], check=True, capture_output=True)  # fmt: skip
-    assert main(["train", str(config), "--set", "train.precision=fp32",
-                 "--out", str(tmp_path / "one")]) == 0  # fmt: skip
+    told = (str(config), "--set", "train.precision=fp32")
+    train_on_two_ranks(*told, "--out", str(tmp_path / "two"))
+    assert main(["train", *told, "--out", str(tmp_path / "one")]) == 0
     one, two = (torch.load(tmp_path / r / "last.pt", weights_only=True) for r in ("one", "two"))
     for name, value in one["players"].items():
         gap = (two["players"][name] - value).abs()

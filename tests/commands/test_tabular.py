@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from scipy import sparse
 
 from medsynth.cli import main
 from medsynth.io import tables
+from tests.conftest import train_on_two_ranks
 
 SMALL = ["--set", "model.width=32", "--set", "train.steps=40", "--set", "train.batch=50"]
 
@@ -96,10 +95,7 @@ def test_a_run_goes_on_as_if_it_had_not_been_stopped(run: Path, tmp_path: Path) 
 def test_two_ranks_train_as_one(run: Path, kind: str, tmp_path: Path) -> None:
     config = str(run / "config.yaml")
     told = ["--set", f"model.kind={kind}", "--set", "model.pack=5", "--set", "train.steps=4"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-                "--standalone", "-m", "medsynth", "train"]  # fmt: skip
-    subprocess.run([*launcher, config, *told, "--out", str(tmp_path / "two")], check=True,
-                   capture_output=True)  # fmt: skip
+    train_on_two_ranks(config, *told, "--out", str(tmp_path / "two"))
     assert main(["train", config, *told, "--out", str(tmp_path / "one")]) == 0
     one, two = (torch.load(tmp_path / r / "last.pt", weights_only=True) for r in ("one", "two"))
     for name, value in one["players"].items():
