@@ -1,7 +1,7 @@
 """Image GANs: configuration → networks, game, trainer, supply of patches, run."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +19,7 @@ from medsynth.core.paths import write_text
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap, Volume
 from medsynth.errors import ConfigError, DataError
+from medsynth.generation.familiar import ALIKE, unlikeness
 from medsynth.imaging import style, synthesizer
 from medsynth.imaging.discriminator import PatchDiscriminator, SegmentationDiscriminator
 from medsynth.imaging.examples import LABEL_MAPS, Example, prepare
@@ -220,6 +221,22 @@ def begin_with(playing: Trainer, config: Config) -> str:
     return fingerprint
 
 
+def _other_voxels(model: str | None, examples: Sequence[Example]) -> list[str]:
+    """A warning when cases have other voxels than the model whose weights a run begins with."""
+    known = synthesizer.load(str(model), device="cpu", precision="fp32").known_mm
+    edges = [tuple(np.linalg.norm(e.affine[:3, :3], axis=0)) for e in examples]
+    other = [e for e in edges if known and unlikeness(e, *known) > ALIKE]
+    if not known or not other:
+        return []
+    there, here = (" × ".join(f"{x:.3g}" for x in each) for each in (known[0], other[0]))
+    up_to = "" if known[0] == known[1] else " to " + " × ".join(f"{x:.3g}" for x in known[1])
+    return [
+        f"{len(other)} of {len(edges)} cases have other voxels ({here} mm) than {model} was "
+        f"trained on ({there}{up_to} mm): its weights know little of them; `medsynth resample` "
+        "brings cases to its size"
+    ]
+
+
 def _yaml(value: Any) -> str:
     return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
 
@@ -248,6 +265,7 @@ class ImageRun(Run):
         trainer: At the step to go on from.
         examples: Prepared cases.
         prior: Style prior, or None.
+        warnings: What a person should know of the cases.
     """
 
     def __init__(
@@ -257,10 +275,11 @@ class ImageRun(Run):
         trainer: Trainer,
         examples: list[Example],
         prior: StylePrior | None,
+        warnings: Sequence[str] = (),
     ) -> None:
         how = config.train
         pace = Pace(how.steps, how.batch, how.log_every, how.save_every, how.preview_every)
-        super().__init__(folder, trainer, pace, f"{len(examples)} cases")
+        super().__init__(folder, trainer, pace, f"{len(examples)} cases", warnings)
         self.config, self.examples, self.prior = config, examples, prior
         self._supply = patches(config, examples, prior)
 
@@ -307,14 +326,16 @@ class ImageRun(Run):
             ready.append(result)
         if world.leads:
             world.barrier()
-        if world.leads:
             if begun:
                 beginning = {"init": config.train.init, "model": begun, "subjects": seen}
                 write_json(folder / BEGINNING, beginning)
+            elif not resume:  # of a run that was killed before it saved anything
+                (folder / BEGINNING).unlink(missing_ok=True)
             cohort_file = str(Path(config.data.cohort).resolve())
             told = replace(config, data=replace(config.data, cohort=cohort_file))
             write_text(folder / "config.yaml", configs.dump(told))
-        return cls(config, folder, playing, ready, style_prior(config, ready))
+        warnings = _other_voxels(config.train.init, ready) if begun else []
+        return cls(config, folder, playing, ready, style_prior(config, ready), warnings)
 
     def play(self) -> Iterator[Metrics]:
         """Train up to `train.steps`."""

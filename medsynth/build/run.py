@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,10 +34,14 @@ class Run(ABC):
         trainer: At the step to go on from.
         pace: How long, and how often to log and save.
         size: What is trained on, for a person, for example `"20 cases"`.
+        warnings: What a person should know of the data.
     """
 
-    def __init__(self, folder: Path, trainer: Trainer, pace: Pace, size: str) -> None:
+    def __init__(
+        self, folder: Path, trainer: Trainer, pace: Pace, size: str, warnings: Sequence[str] = ()
+    ) -> None:
         self.folder, self.trainer, self.pace, self.size = folder, trainer, pace, size
+        self.warnings = tuple(warnings)
         self.watch = Watch()
         self._sums: dict[str, tuple[Tensor | float, int]] = {}
         self._sinks = Sinks(folder, trainer.step) if trainer.world.leads else None

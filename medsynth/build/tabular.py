@@ -60,8 +60,8 @@ class TabularRun(Run):
         how, batch = fitting.config.train, fitting.trainer.batch
         pace = Pace(fitting.steps, batch, how.log_every, how.save_every, how.preview_every)
         size = f"{fitting.material.records:,} records, {fitting.config.model.kind}"
-        super().__init__(folder, fitting.trainer, pace, size)
-        self.fitting, self.warnings, self.inferred = fitting, tuple(warnings), tuple(inferred)
+        super().__init__(folder, fitting.trainer, pace, size, warnings)
+        self.fitting, self.inferred = fitting, tuple(inferred)
 
     @classmethod
     def prepare(cls, config: Tabular, folder: Path, world: World, *, resume: bool) -> "TabularRun":

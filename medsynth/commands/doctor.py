@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsynth.commands import console, machine
 from medsynth.commands.machine import GB, Finding
+from medsynth.core import memory
 from medsynth.errors import ConfigError, MedsynthError
 
 if TYPE_CHECKING:
@@ -128,8 +129,8 @@ def _needed(
     many = config.data.workers > cores
     yield Finding("workers", f"{config.data.workers} of {cores} cores", "warning" if many else "ok",
                   f"--set data.workers={cores}" if many else None)  # fmt: skip
-    memory = needs.training_memory(config, precision)
-    free, where = machine.free_memory(), "memory"
+    asked = needs.training_memory(config, precision)
+    free, where = memory.free(), "memory"
     if device.type == "cuda":
         import torch
 
@@ -138,7 +139,7 @@ def _needed(
     todo = "smaller data.patch"
     if batch % twice == 0:
         todo = f"--set train.accumulate={twice} halves what grows with the batch; {todo} helps, too"
-    yield _fits(where, memory.total, free, todo)
+    yield _fits(where, asked.total, free, todo)
     folder = Path("runs") / (file.stem if file else "")
     cache = Path(config.data.cache) if config.data.cache else folder / "cache"
     cases = max(each * len(cohort or ()) - needs.run_bytes(cache), 0.0)

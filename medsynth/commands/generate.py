@@ -28,10 +28,10 @@ ODDITIES = {
     "{known}): it paints cortex, rims and texture of its own voxels, and what comes out is no "
     "brain of this size; bring them to its size with `medsynth resample`, or train a model for "
     "these",
-    "small": "{n} are of brains smaller than those of grown people ({found} in {case}, 700 to "
-    "2,000 are usual): contrast will be an adult's, which is wrong for infants and for animals; "
+    "small": "{n} are of brains smaller than those of grown people ({found} in {case}, {usual} "
+    "ml are usual): contrast will be an adult's, which is wrong for infants and for animals; "
     "if it is an adult's brain, the voxel size in the header is wrong, or a part is missing",
-    "large": "{n} are of brains larger than people have ({found} in {case}, 700 to 2,000 are "
+    "large": "{n} are of brains larger than people have ({found} in {case}, {usual} ml are "
     "usual): the voxel size in the header is wrong, or the skull is still in it",
     "lacking": "{n} lack tissue ({names}; {case} for one): its place is painted as what stands "
     "there instead, and ventricles, sulci or cortex will be missing; `medsynth tissue` adds all "
@@ -118,7 +118,7 @@ def _warn_of_oddities(synthesizer: "Synthesizer", jobs: "Sequence[Job]", out: Pa
     from medsynth.core.volume import require_brain
     from medsynth.errors import DataError
     from medsynth.generation.cases import is_complete
-    from medsynth.generation.familiar import Odd, oddities
+    from medsynth.generation.familiar import HUMAN_ML, Odd, oddities
     from medsynth.io.nifti import read_labels
 
     missing = [job for job in jobs if not is_complete(out, job.name)]
@@ -148,6 +148,7 @@ def _warn_of_oddities(synthesizer: "Synthesizer", jobs: "Sequence[Job]", out: Pa
             found=_words(cases[0][1].found),
             case=cases[0][0],
             known=known,
+            usual="{:,} to {:,}".format(*HUMAN_ML),
             names=", ".join(sorted({str(each) for _, odd in cases for each in odd.found})),
         )
         console.say(f"warning: {text}")
@@ -168,7 +169,7 @@ def _cohort(source: Path) -> "Cohort":
 
     if not source.exists():
         raise UsageError("a label map, a folder of them or a cohort.json", "nothing", source)
-    if source.suffix == ".json" or (source / "cohort.json").exists():
+    if _is_listed(source):
         return cohorts.read(source)
     files = [source]
     if source.is_dir():
@@ -184,12 +185,17 @@ def _cohort(source: Path) -> "Cohort":
     return Cohort("brats2023", tuple(Case(name, who, {}, None, f) for name, who, f in made))
 
 
+def _is_listed(source: Path) -> bool:
+    """Whether a cohort.json says what there is."""
+    return source.suffix == ".json" or (source / "cohort.json").exists()
+
+
 def _guessed(source: Path, cohort: "Cohort") -> set[str]:
     """Cases whose person is only what a file name says."""
     from medsynth.generation.cases import guess, sidecar_of
 
-    if source.suffix == ".json" or (source / "cohort.json").exists():
-        return set()  # a cohort says whose label maps they are
+    if _is_listed(source):
+        return set()  # the cohort says whose label maps they are
     return {case.name for case in cohort if case.brain and guess(sidecar_of(case.brain))}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medsynth import __version__
+from medsynth.core import memory
 
 if TYPE_CHECKING:
     import torch
@@ -122,7 +123,7 @@ def hardware(precision: "Precision") -> Iterator[Finding]:
         yield Finding("CPU", text, "warning", todo)
     else:
         yield Finding("CPU", text)
-    free = free_memory()
+    free = memory.free()
     low = free < DEMO_GB * GB
     todo = f"the demo takes up to {DEMO_GB} GB: close other programs, or use smaller patches"
     found = f"{free / GB:.1f} GB free" if math.isfinite(free) else "unknown"
@@ -206,19 +207,3 @@ def usable_cores() -> int:
         return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
     except (OSError, ValueError):
         return cores
-
-
-def free_memory() -> float:
-    """Bytes that can still be had, a container's limit included; infinite where nothing tells."""
-    free = []
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free += [1024.0 * int(x.split()[1]) for x in lines if x.startswith("MemAvailable")]
-        group = Path("/sys/fs/cgroup")
-        limit = (group / "memory.max").read_text().strip()
-        stat = dict(x.split() for x in (group / "memory.stat").read_text().splitlines())
-        used = int((group / "memory.current").read_text()) - int(stat["inactive_file"])
-        free += [] if limit == "max" else [float(int(limit) - used)]
-    except (OSError, ValueError, KeyError):
-        pass  # another system, or no container
-    return min(free, default=float("inf"))

@@ -100,8 +100,6 @@ class Train:
                 run = TabularRun.prepare(records, folder, world, resume=bool(self.resume))
                 if world.leads and not self.resume:
                     _tell_kinds(run.inferred, folder / "schema.yaml")
-                for words in run.warnings if world.leads else ():
-                    console.say(f"warning: {words}")
                 done = follow(run)
                 if world.leads and (exposed := run.fitting.exposed):
                     console.say(exposed)
@@ -154,6 +152,8 @@ def follow(run: "Run") -> dict[str, Any]:
     world, folder, steps = run.trainer.world, run.folder, run.pace.steps
     trainer = run.trainer
     if world.leads:
+        for words in run.warnings:
+            console.say(f"warning: {words}")
         p = trainer.precision
         console.say(
             f"training on {world.size} × {world.device.type} in {p.name} ({p.reason}): "

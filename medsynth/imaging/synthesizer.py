@@ -6,7 +6,6 @@ Knows nothing of configurations: what it must know to build the generator stands
 
 import copy
 import json
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from medsynth.box import model_file
+from medsynth.core import memory
 from medsynth.core.labels import LabelScheme, scheme
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap, Volume, bounding_box, require_brain
@@ -286,8 +286,8 @@ def _window_for(shape: tuple[int, ...], device: torch.device) -> int | None:
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         free = torch.cuda.mem_get_info(device)[0] + kept
     else:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    voxels = int(0.6 * free / BYTES_PER_VOXEL)
+        free = int(min(memory.free(), 2.0**60))
+    voxels = 0.6 * free / BYTES_PER_VOXEL
     if np.prod(shape) <= voxels:
         return None
     return max(int(voxels ** (1 / 3)) // 32 * 32, 96)

@@ -11,6 +11,7 @@ import torch
 
 from medsynth.cli import main
 from medsynth.commands import machine
+from medsynth.core import memory
 from medsynth.training import numerics
 from medsynth.training.precision import Precision
 from tests.conftest import small_config
@@ -22,7 +23,7 @@ FP32 = Precision(torch.float32, "asked for")
 @pytest.fixture(autouse=True)
 def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine at rest with memory, whatever else is at work here."""
-    monkeypatch.setattr(machine, "free_memory", lambda: 16e9)
+    monkeypatch.setattr(memory, "free", lambda: 16e9)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
 
 
@@ -62,7 +63,7 @@ def test_a_configuration_that_does_not_fit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(machine, "free_memory", lambda: 1e8)
+    monkeypatch.setattr(memory, "free", lambda: 1e8)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1e9, 1e9, 1e3))
     config = str(small_config(phantoms, tmp_path))
     gone = f"data.cohort={tmp_path / 'gone.json'}"

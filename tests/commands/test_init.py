@@ -85,3 +85,30 @@ def test_whom_the_first_model_saw_counts_as_seen(
     assert main(["train", config, "--init", alone, "--out", str(tmp_path / "other")]) == 0
     with pytest.raises(DataError, match="a model file alone"):
         training_subjects(tmp_path / "other")
+
+
+def test_a_start_without_weights_forgets_one_that_was_killed_before_it_saved(
+    trained: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    config = str(small_config(phantoms, tmp_path, steps=1))
+    run = tmp_path / "run"
+    assert main(["train", config, "--init", str(trained), "--out", str(run)]) == 0
+    for file in ("last.pt", "model.safetensors"):
+        (run / file).unlink()
+    assert main(["train", config, "--out", str(run)]) == 0
+    assert "began_with" not in load_model(run / "model.safetensors")[1]
+
+
+def test_weights_of_other_voxels_are_warned_of(
+    phantoms: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fine = tmp_path / "fine"
+    assert main(["resample", str(phantoms / "cohort.json"), "--spacing-mm", "3", "-o", str(fine),
+                 ]) == 0  # fmt: skip
+    config = str(small_config(fine, tmp_path, steps=1))
+    capsys.readouterr()
+    assert main(["train", config, "--init", str(trained), "--out", str(tmp_path / "a")]) == 0
+    assert "cases have other voxels (3 × 3 × 3 mm) than" in capsys.readouterr().err
+    config = str(small_config(phantoms, tmp_path, steps=1))
+    assert main(["train", config, "--init", str(trained), "--out", str(tmp_path / "b")]) == 0
+    assert "other voxels" not in capsys.readouterr().err
