@@ -196,6 +196,13 @@ class Recipe:
         except yaml.YAMLError as error:
             raise ConfigError("YAML", str(error), where) from error
         if isinstance(tree, dict) and isinstance(tree.get("edits"), list):
+            if tree.get("changed_by_hand"):
+                raise ConfigError(
+                    "edits that give the label map again",
+                    "those of a map that somebody changed by hand in between",
+                    where,
+                    "Take the label map itself.",
+                )
             return cls.from_record(tree["edits"])
         if not isinstance(tree, dict) or not isinstance(tree.get("steps"), list):
             raise ConfigError("a list under the key 'steps'", repr(tree)[:60], where)

@@ -87,6 +87,7 @@ def write_case(
             "subject": subject,
             "channels": list(scans.channels),
             "seg_scheme": tumour.scheme.name,
+            "brain_sha256": digest(place / f"{name}-brain.nii.gz"),
             **provenance,
         },
     )
@@ -100,6 +101,14 @@ def guess(sidecar: Mapping[str, Any]) -> dict[str, str]:
     """`GUESSED` when the person of a sidecar was guessed, or when there is no sidecar."""
     known = "subject" in sidecar and "subject_from" not in sidecar
     return {} if known else dict(GUESSED)
+
+
+def by_hand(labels: Path) -> dict[str, bool]:
+    """`{"changed_by_hand": True}` when a label map, or one that it was made from, is not as its
+    sidecar left it: then the edits that the sidecar names do not give this map."""
+    before = sidecar_of(labels)
+    changed = before.get("brain_sha256", digest(labels)) != digest(labels)
+    return {"changed_by_hand": True} if changed or before.get("changed_by_hand") else {}
 
 
 def list_cases(folder: Path) -> Cohort:
@@ -179,8 +188,10 @@ def write_edited(
         "edits": [*before.get("edits", []), *record],
         "asked": dict(asked or {}),
         **({} if subject and not before else guess(before)),
+        **by_hand(parent),
     }
     write_labels(path, labels, overwrite=overwrite)
+    data["brain_sha256"] = digest(path)
     write_json(path.with_name(f"{stem(path)}.json"), data)
     return data
 

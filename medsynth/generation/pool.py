@@ -118,4 +118,5 @@ def _provenance(synthesizer: Synthesizer, job: Job) -> dict[str, Any]:
         "ancestors": cases.lineage(labels),
         "onto": before.get("onto"),
         "edits": before.get("edits", []),
+        **cases.by_hand(labels),
     }

@@ -15,10 +15,11 @@ import torch
 
 from medsynth.cli import GROUPS, VERBS, main, parser
 from medsynth.commands.demo import Demo
+from medsynth.core.labels import BRAIN
 from medsynth.errors import Interrupted
 from medsynth.evaluation import enough
 from medsynth.imaging.synthesizer import load
-from medsynth.io.nifti import read_array
+from medsynth.io.nifti import read_array, read_labels, write_labels
 from tests.conftest import small_config, train_on_two_ranks
 
 NAMES = [module.__name__.rpartition(".")[2] for module in VERBS]
@@ -134,6 +135,31 @@ def test_editing_a_cohort_by_a_recipe(phantoms: Path, tmp_path: Path) -> None:
     assert {f["error"] for f in failures} == {"EditError"}
     assert len(failures) == 2
     assert len(list((tmp_path / "e").glob("*/*-brain.nii.gz"))) == 6
+
+
+def test_a_change_by_hand_is_told_and_does_not_pretend_to_replay(
+    trained: Path, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Saved over the file that `edit` made, beside its sidecar, as the README says."""
+    brain = next(phantoms.rglob("*-brain.nii.gz"))
+    one, two, out = tmp_path / "one.nii.gz", tmp_path / "two.nii.gz", tmp_path / "made"
+    assert main(["edit", str(brain), "-o", str(one), "--op", "mirror"]) == 0
+    assert "changed_by_hand" not in json.loads((tmp_path / "one.json").read_text())
+    labels = read_labels(one, BRAIN)
+    drawn = labels.data.copy()
+    drawn[drawn == BRAIN.value("ET")] = BRAIN.value("NCR")
+    write_labels(one, labels.with_data(drawn), overwrite=True)
+    assert main(["edit", str(one), "-o", str(two), "--op", "scale:1.1"]) == 0
+    assert json.loads((tmp_path / "two.json").read_text())["changed_by_hand"] is True
+    for source in (one, two):
+        assert main(["generate", str(trained), str(source), "-o", str(out)]) == 0
+        case = source.name.removesuffix(".nii.gz")
+        sidecar = next(out.glob(f"{case}*/{case}*.json"))
+        assert json.loads(sidecar.read_text())["changed_by_hand"] is True
+    capsys.readouterr()
+    replay = ["edit", str(brain), "--recipe", str(tmp_path / "two.json")]
+    assert main([*replay, "-o", str(tmp_path / "three.nii.gz")]) != 0
+    assert "changed by hand in between" in capsys.readouterr().err
 
 
 def test_a_sidecar_replays_its_edits(phantoms: Path, tmp_path: Path) -> None:
