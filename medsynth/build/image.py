@@ -221,19 +221,21 @@ def begin_with(playing: Trainer, config: Config) -> str:
     return fingerprint
 
 
-def _other_voxels(model: str | None, examples: Sequence[Example]) -> list[str]:
+def _other_voxels(model: str, examples: Sequence[Example]) -> list[str]:
     """A warning when cases have other voxels than the model whose weights a run begins with."""
-    known = synthesizer.load(str(model), device="cpu", precision="fp32").known_mm
+    known = synthesizer.load(model, device="cpu", precision="fp32").known_mm
+    if known is None:
+        return []
     edges = [tuple(np.linalg.norm(e.affine[:3, :3], axis=0)) for e in examples]
-    other = [e for e in edges if known and unlikeness(e, *known) > ALIKE]
-    if not known or not other:
+    other = [e for e in edges if unlikeness(e, *known) > ALIKE]
+    if not other:
         return []
     there, here = (" × ".join(f"{x:.3g}" for x in each) for each in (known[0], other[0]))
     up_to = "" if known[0] == known[1] else " to " + " × ".join(f"{x:.3g}" for x in known[1])
     return [
         f"{len(other)} of {len(edges)} cases have other voxels ({here} mm) than {model} was "
-        f"trained on ({there}{up_to} mm): its weights know little of them; `medsynth resample` "
-        "brings cases to its size"
+        f"trained on ({there}{up_to} mm): what it learnt of sharpness and texture is of its own; "
+        "`medsynth resample` brings cases to its size"
     ]
 
 
@@ -334,7 +336,11 @@ class ImageRun(Run):
             cohort_file = str(Path(config.data.cohort).resolve())
             told = replace(config, data=replace(config.data, cohort=cohort_file))
             write_text(folder / "config.yaml", configs.dump(told))
-        warnings = _other_voxels(config.train.init, ready) if begun else []
+        warnings = (
+            _other_voxels(config.train.init, ready)
+            if config.train.init and not resume and world.leads
+            else []
+        )
         return cls(config, folder, playing, ready, style_prior(config, ready), warnings)
 
     def play(self) -> Iterator[Metrics]:

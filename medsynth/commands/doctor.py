@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from medsynth.commands import console, machine
 from medsynth.commands.machine import GB, Finding
-from medsynth.core import memory
 from medsynth.errors import ConfigError, MedsynthError
+from medsynth.io import memory
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsynth.commands import console
-from medsynth.errors import UsageError
+from medsynth.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from medsynth.core.volume import LabelMap
@@ -91,11 +91,25 @@ class Edit:
                 "For example --op mirror --op scale:1.16.",
             )
         if self.recipe:
+            self._require_unchanged(self.recipe)
             return Recipe.parse(read_text(self.recipe, "a recipe"), str(self.recipe))
         steps = tuple(parse_step(text) for text in self.operations)
         if self.onto and all(step.operation != "implant" for step in steps):
             steps = (*steps, parse_step("implant"))
         return Recipe(steps)
+
+    def _require_unchanged(self, recipe: Path) -> None:
+        """Refuse a sidecar whose label map somebody has changed since."""
+        from medsynth.generation import cases
+
+        for path in recipe.parent.glob(f"{recipe.stem}*.nii*") if recipe.suffix == ".json" else ():
+            if cases.stem(path) == recipe.stem and cases.by_hand(path):
+                raise ConfigError(
+                    "edits that give the label map again",
+                    "those of a map that somebody changed by hand since",
+                    recipe,
+                    f"Take {path.name} itself.",
+                )
 
     def _one(self, recipe: "Recipe", onto: "LabelMap | None") -> int:
         from medsynth.core.labels import BRAIN, scheme

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medsynth import __version__
-from medsynth.core import memory
+from medsynth.io import memory
 
 if TYPE_CHECKING:
     import torch

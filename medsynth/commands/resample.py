@@ -73,8 +73,10 @@ class Resample:
             channel={},
         )
         files = [path for path in (case.brain, case.label) if path]
+        before = of_case(case) or (cases.sidecar_of(files[0]) if files else {})
         story = {
-            **(of_case(case) or (cases.sidecar_of(files[0]) if files else {})),
+            **{key: value for key, value in before.items() if key != "written"},
+            **(cases.by_hand(case.brain) if case.brain else {}),
             "case": case.name,
             "subject": case.subject,
             "ancestors": sorted({sha for path in files for sha in cases.lineage(path)}),
@@ -93,6 +95,8 @@ class Resample:
             if path:
                 labels = resample_labels(read_labels(path, of), self.spacing_mm)
                 write_labels(file(kind), labels, overwrite=True)
+                if kind == "brain":
+                    story["written"] = cases.written(file(kind), labels)
         write_json(place / f"{case.name}.json", story)
         return moved
 

@@ -199,7 +199,7 @@ class Recipe:
             if tree.get("changed_by_hand"):
                 raise ConfigError(
                     "edits that give the label map again",
-                    "those of a map that somebody changed by hand in between",
+                    "those of a map that somebody changed by hand",
                     where,
                     "Take the label map itself.",
                 )

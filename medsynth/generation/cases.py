@@ -3,6 +3,7 @@
 The sidecar `<case>.json` is written last: a case with a sidecar is complete.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import Any
 
 from medsynth import __version__
 from medsynth.core.cohort import Case, Cohort
-from medsynth.core.labels import BRATS2023, BRATS2024
+from medsynth.core.labels import BRAIN, BRATS2023, BRATS2024
 from medsynth.core.volume import LabelMap, Volume
 from medsynth.errors import DataError
 from medsynth.io import cohort as cohorts
-from medsynth.io.nifti import write_labels, write_scan
+from medsynth.io.nifti import read_labels, write_labels, write_scan
 from medsynth.io.sidecar import digest, read_json, write_json
 
 
@@ -87,7 +88,7 @@ def write_case(
             "subject": subject,
             "channels": list(scans.channels),
             "seg_scheme": tumour.scheme.name,
-            "brain_sha256": digest(place / f"{name}-brain.nii.gz"),
+            "written": written(place / f"{name}-brain.nii.gz", labels),
             **provenance,
         },
     )
@@ -103,12 +104,26 @@ def guess(sidecar: Mapping[str, Any]) -> dict[str, str]:
     return {} if known else dict(GUESSED)
 
 
-def by_hand(labels: Path) -> dict[str, bool]:
-    """`{"changed_by_hand": True}` when a label map, or one that it was made from, is not as its
-    sidecar left it: then the edits that the sidecar names do not give this map."""
-    before = sidecar_of(labels)
-    changed = before.get("brain_sha256", digest(labels)) != digest(labels)
-    return {"changed_by_hand": True} if changed or before.get("changed_by_hand") else {}
+def written(path: Path, labels: LabelMap) -> dict[str, str]:
+    """Which label map a sidecar speaks of; by its voxels, as other programs compress otherwise."""
+    return {"label": path.name, "voxels_sha256": hashlib.sha256(labels.data.tobytes()).hexdigest()}
+
+
+def by_hand(*labels: Path) -> dict[str, bool]:
+    """`{"changed_by_hand": True}` when a label map, or one that it was made from, has other voxels
+    than when its sidecar was written: then the edits that the sidecar names do not give this map.
+
+    Args:
+        labels: Maps in the *brain* scheme; those that no sidecar names count as unchanged.
+    """
+    for path in labels:
+        before = sidecar_of(path)
+        told = before.get("written", {})
+        if before.get("changed_by_hand") or (
+            told.get("label") == path.name and told != written(path, read_labels(path, BRAIN))
+        ):
+            return {"changed_by_hand": True}
+    return {}
 
 
 def list_cases(folder: Path) -> Cohort:
@@ -187,11 +202,11 @@ def write_edited(
         "ancestors": sorted({sha for origin in origins for sha in lineage(origin)}),
         "edits": [*before.get("edits", []), *record],
         "asked": dict(asked or {}),
+        "written": written(path, labels),
         **({} if subject and not before else guess(before)),
-        **by_hand(parent),
+        **by_hand(*origins),
     }
     write_labels(path, labels, overwrite=overwrite)
-    data["brain_sha256"] = digest(path)
     write_json(path.with_name(f"{stem(path)}.json"), data)
     return data
 

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from medsynth.box import model_file
-from medsynth.core import memory
 from medsynth.core.labels import LabelScheme, scheme
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap, Volume, bounding_box, require_brain
@@ -25,6 +24,7 @@ from medsynth.imaging.examples import measure_style, structure_indices
 from medsynth.imaging.generator import Generator, GeneratorSpec, make_generator
 from medsynth.imaging.intensity import UNITS, brain_mask, normalise
 from medsynth.imaging.style import MIN_VOXELS, StylePrior
+from medsynth.io import memory
 from medsynth.training.memory import keep_freed_memory
 from medsynth.training.precision import Precision, choose_precision
 from medsynth.training.weights import load_model, mismatch, save_model

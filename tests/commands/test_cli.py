@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -137,6 +138,20 @@ def test_editing_a_cohort_by_a_recipe(phantoms: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "e").glob("*/*-brain.nii.gz"))) == 6
 
 
+def without_enhancement(path: Path) -> None:
+    """What a person does in a viewer: the file is replaced, its sidecar is not."""
+    labels = read_labels(path, BRAIN)
+    drawn = labels.data.copy()
+    drawn[drawn == BRAIN.value("ET")] = BRAIN.value("NCR")
+    write_labels(path, labels.with_data(drawn), overwrite=True)
+
+
+def sidecar(path: Path) -> dict[str, Any]:
+    name = path.name.removesuffix(".nii.gz").removesuffix("-brain")
+    found: dict[str, Any] = json.loads((path.parent / f"{name}.json").read_text())
+    return found
+
+
 def test_a_change_by_hand_is_told_and_does_not_pretend_to_replay(
     trained: Path, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,22 +159,38 @@ def test_a_change_by_hand_is_told_and_does_not_pretend_to_replay(
     brain = next(phantoms.rglob("*-brain.nii.gz"))
     one, two, out = tmp_path / "one.nii.gz", tmp_path / "two.nii.gz", tmp_path / "made"
     assert main(["edit", str(brain), "-o", str(one), "--op", "mirror"]) == 0
-    assert "changed_by_hand" not in json.loads((tmp_path / "one.json").read_text())
-    labels = read_labels(one, BRAIN)
-    drawn = labels.data.copy()
-    drawn[drawn == BRAIN.value("ET")] = BRAIN.value("NCR")
-    write_labels(one, labels.with_data(drawn), overwrite=True)
+    assert "changed_by_hand" not in sidecar(one)
+    without_enhancement(one)
     assert main(["edit", str(one), "-o", str(two), "--op", "scale:1.1"]) == 0
-    assert json.loads((tmp_path / "two.json").read_text())["changed_by_hand"] is True
+    assert sidecar(two)["changed_by_hand"] is True
     for source in (one, two):
         assert main(["generate", str(trained), str(source), "-o", str(out)]) == 0
-        case = source.name.removesuffix(".nii.gz")
-        sidecar = next(out.glob(f"{case}*/{case}*.json"))
-        assert json.loads(sidecar.read_text())["changed_by_hand"] is True
-    capsys.readouterr()
-    replay = ["edit", str(brain), "--recipe", str(tmp_path / "two.json")]
-    assert main([*replay, "-o", str(tmp_path / "three.nii.gz")]) != 0
-    assert "changed by hand in between" in capsys.readouterr().err
+        assert sidecar(next(out.rglob(f"{source.name[:3]}*-brain.nii.gz")))["changed_by_hand"]
+    for told in (tmp_path / "one.json", tmp_path / "two.json"):
+        capsys.readouterr()
+        replay = ["edit", str(brain), "--recipe", str(told), "-o", str(tmp_path / "three.nii.gz")]
+        assert main(replay) != 0
+        assert "that somebody changed by hand" in capsys.readouterr().err
+
+
+def test_only_a_change_by_hand_counts_as_one(phantoms: Path, tmp_path: Path) -> None:
+    """Neither another compression, nor other voxels by `resample`, nor the tumour alone."""
+    cohort, edited = tmp_path / "cohort", tmp_path / "edited.nii.gz"
+    shutil.copytree(phantoms, cohort)
+    brain = next(cohort.rglob("*-brain.nii.gz"))
+    assert main(["resample", str(cohort), "--spacing-mm", "5", "-o", str(tmp_path / "5mm")]) == 0
+    nib.save(nib.load(brain), brain)
+    seg = brain.with_name(brain.name.replace("brain", "seg"))
+    for source in (brain, seg, next((tmp_path / "5mm").rglob("*-brain.nii.gz"))):
+        told = ["--scheme", "brats2023"] if source == seg else []
+        again = ["edit", str(source), "-o", str(edited), "--op", "mirror", "--overwrite", *told]
+        assert main(again) == 0
+        assert "changed_by_hand" not in sidecar(edited)
+    without_enhancement(brain)
+    assert main(["edit", str(brain), "-o", str(edited), "--op", "mirror", "--overwrite"]) == 0
+    assert sidecar(edited)["changed_by_hand"] is True
+    assert main(["resample", str(cohort), "--spacing-mm", "4.5", "-o", str(tmp_path / "b")]) == 0
+    assert sidecar(tmp_path / "b" / brain.parent.name / brain.name)["changed_by_hand"] is True
 
 
 def test_a_sidecar_replays_its_edits(phantoms: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from medsynth.cli import main
 from medsynth.commands import machine
-from medsynth.core import memory
+from medsynth.io import memory
 from medsynth.training import numerics
 from medsynth.training.precision import Precision
 from tests.conftest import small_config

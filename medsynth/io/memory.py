@@ -4,7 +4,11 @@ from pathlib import Path
 
 
 def free() -> float:
-    """Bytes that can still be had, a container's limit included; infinite where nothing tells."""
+    """Bytes that can still be had; infinite where nothing tells.
+
+    A limit of the container counts where control groups (version 2) show it at their root; those
+    of a batch job or of a service do not show there.
+    """
     found = []
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -16,4 +20,4 @@ def free() -> float:
         found += [] if limit == "max" else [float(int(limit) - used)]
     except (OSError, ValueError, KeyError):
         pass  # another system, or no container
-    return min(found, default=float("inf"))
+    return max(min(found, default=float("inf")), 0.0)
