@@ -31,7 +31,7 @@ def draw(key: Key) -> dict[str, Any]:
         "ventricles": float(rng.uniform(-0.25, 0.8)),
         "atrophy": float(rng.uniform(0, 1) ** 2),
         "fold_mm": float(rng.uniform(3.6, 5.2)),
-        "sulcus_mm": float(rng.uniform(0.5, 1.1)),
+        "sulcus_mm": float(rng.uniform(0.3, 1.0)),
         "cortex_mm": float(rng.uniform(1.7, 2.6)),
     }
 
@@ -113,6 +113,9 @@ def _folded(
     depth = blur(mask, 12.0 / coarse.spacing_mm)
     deep = resample(((depth - 0.62) / 0.3).clamp(0, 1), coarse, box)[0]
     csf, grey, white = fractions
+    csf = 0.25 * csf + 0.75 * torch.sigmoid(
+        (csf - 0.5) * 10
+    )  # one person's edges, not an average's
     ventricle = (csf * deep).clamp(0, 1)
     reach = (1 - deep) * (1 - 0.9 * ventricle) * (1 - _below(box))
     slope = 0.85 / person["fold_mm"]

@@ -25,8 +25,15 @@ FRAME_MM = (240, 240, 155)
 FRAME_START_MM = (-120.0, -134.0, -73.0)
 
 
-PURITY = {"ED": 0.45, "NCR": 0.6}
-"""Least share of a voxel that is oedema or core; the rest is the tissue that they infiltrate."""
+PURITY = {"ED": 0.4, "NCR": 0.4, "ET": 0.65}
+"""Least share of a voxel that is oedema or tumour; the rest is the tissue that they infiltrate."""
+
+FLAIR = 3
+"""Index of the scan."""
+
+WHITE_ON_FLAIR = 0.93
+"""White matter is darker there than relaxation times say, by magnetisation transfer between slices
+(Dixon et al., Magn. Reson. Imaging 8, 1990); the number was fitted to real scans."""
 
 GROWTH_MM = 2.0
 """Voxels on which the anatomy is made for the tumour to grow in, before it is displaced."""
@@ -141,26 +148,32 @@ def _signals(fractions: Tensor, labels: Tensor, protocol: Protocol, key: Key, bo
         weight = blur(here[None].float(), sharpness)[0]
         weight = weight * float(rng.uniform(PURITY.get(name, 1.0), 1))
         strength = float(rng.uniform(0.04, 0.16)) * (0.3 if name == "RC" else 1.0)
+        if rng.random() < 0.35 and name in ("NCR", "ET"):
+            strength *= 3  # blood, cysts and solid parts side by side
         amounts = [strength * float(rng.uniform(0.5, 1.5)) for _ in range(4)]
         amounts[mimics.T1C] *= 2 if name == "ET" else 1  # no tumour takes up evenly
-        values = protocol.signals(*of[name]) * _unlike(rng, 0.12)
+        values = protocol.signals(*of[name]) * unlike(rng, 0.13)
         for index in range(4):
             texture = 1 + amounts[index] * (rough[index % 2] + 0.4 * fine)
             signals[index] += weight * float(values[index]) * texture.clamp(0.3, 2)
         rest -= weight
     rest = rest.clamp_min(0)
     for channel, name in enumerate(TISSUE):
-        values = protocol.signals(*of[name]) * _unlike(rng, 0.06)
+        values = protocol.signals(*of[name]) * unlike(rng, 0.09)
+        values[FLAIR] *= WHITE_ON_FLAIR if name == "WM" else 1.0
         weight = fractions[channel] * rest * (1 + (0.0 if name == "CSF" else 0.02) * healthy)
         for index in range(4):
             signals[index] += weight * float(values[index])
-    return mimics.add(signals, fractions, protocol, key.fold("vessels"), box)
+    mimics.add(signals, fractions, of, protocol, key.fold("vessels"), box)
+    return signals
 
 
-def _unlike(rng: np.random.Generator, spread: float) -> np.ndarray:
+def unlike(rng: np.random.Generator, spread: float) -> np.ndarray:
     """Factors by which the four signals of a structure differ from their equations, which know
-    nothing of magnetisation transfer, flow, diffusion or echo trains."""
-    return np.exp(spread * rng.standard_normal(4)).astype(np.float32)
+    nothing of magnetisation transfer, flow, diffusion or echo trains: much the same for T1 with
+    and without contrast agent."""
+    t1, t1c, t2, flair = rng.standard_normal(4)
+    return np.exp(spread * np.array([t1, t1 + 0.4 * t1c, t2, flair])).astype(np.float32)
 
 
 def _framed(scans: Tensor, labels: Tensor, box: Box, parameters: dict[str, Any]) -> Phantom:

@@ -10,6 +10,9 @@ import numpy as np
 
 from medsynth.core.random import Key
 
+CSF_T1 = 4100.0
+"""ms; FLAIR is set up to null it."""
+
 
 @dataclass(frozen=True)
 class Substance:
@@ -71,47 +74,40 @@ class Protocol:
 
     Args:
         t1: `("spin_echo", TR, TE)` or `("gradient_echo", TR, flip)`.
+        t1c: The same after contrast agent: in three of ten protocols a sequence of its own.
         t2: TR, TE.
         flair: TR, TI, TE.
         gadolinium: Concentration in enhancing tumour in mmol/l.
     """
 
     t1: tuple[str, float, float]
+    t1c: tuple[str, float, float]
     t2: tuple[float, float]
     flair: tuple[float, float, float]
     gadolinium: float
 
     @classmethod
     def draw(cls, key: Key) -> "Protocol":
-        """A clinical protocol: ranges of the consensus protocol for brain tumours, and wider.
+        """A clinical protocol: ranges of the consensus protocol for brain tumours, and wider; the
+        consensus asks for one T1 sequence before and after contrast agent, which not all keep.
 
         Source:
             Ellingson et al., Neuro-Oncology 17(9), 2015.
         """
         rng = key.numpy()
-        t1 = (
-            ("spin_echo", float(rng.uniform(400, 700)), float(rng.uniform(8, 16)))
-            if rng.random() < 0.6
-            else ("gradient_echo", float(rng.uniform(9, 25)), float(rng.uniform(14, 28)))
-        )
+        t1, other = _t1_weighted(rng), _t1_weighted(rng)
+        tr = float(rng.uniform(8500, 11000))
+        null = CSF_T1 * np.log(2 / (1 + np.exp(-tr / CSF_T1)))
         return cls(
             t1,
+            other if rng.random() < 0.3 else t1,
             (float(rng.uniform(3500, 6000)), float(rng.uniform(75, 110))),
             (
-                float(rng.uniform(8500, 11000)),
-                float(rng.uniform(2350, 2650)),
+                tr,
+                float(null * rng.uniform(0.93, 1.02)),
                 float(rng.uniform(75, 125)),
             ),
-            float(rng.uniform(0.05, 0.36)),
-        )
-
-    def t1_signal(self, of: Substance) -> float:
-        """Brightness on the T1-weighted scans."""
-        kind, tr, second = self.t1
-        return (
-            spin_echo(of, tr, second)
-            if kind == "spin_echo"
-            else spoiled_gradient_echo(of, tr, second)
+            float(rng.uniform(0.08, 0.42)),
         )
 
     def signals(self, of: Substance, uptake: float) -> np.ndarray:
@@ -119,18 +115,29 @@ class Protocol:
 
         Args:
             of: The substance without contrast agent.
-            uptake: Share of the enhancing tumour's gadolinium that it takes up.
+            uptake: How many times the enhancing tumour's gadolinium it takes up.
         """
         after = of.with_gadolinium(self.gadolinium * uptake)
         return np.array(
             [
-                self.t1_signal(of),
-                self.t1_signal(after),
+                _t1_signal(of, self.t1),
+                _t1_signal(after, self.t1c),
                 spin_echo(of, *self.t2),
                 inversion_recovery(of, *self.flair),
             ],
             np.float32,
         )
+
+
+def _t1_weighted(rng: np.random.Generator) -> tuple[str, float, float]:
+    if rng.random() < 0.6:
+        return "spin_echo", float(rng.uniform(400, 700)), float(rng.uniform(8, 16))
+    return "gradient_echo", float(rng.uniform(9, 25)), float(rng.uniform(14, 28))
+
+
+def _t1_signal(of: Substance, sequence: tuple[str, float, float]) -> float:
+    kind, tr, second = sequence
+    return (spin_echo if kind == "spin_echo" else spoiled_gradient_echo)(of, tr, second)
 
 
 def substances(key: Key) -> dict[str, tuple[Substance, float]]:
@@ -156,15 +163,15 @@ def substances(key: Key) -> dict[str, tuple[Substance, float]]:
     core_t1, core_t2 = (2300.0, 280.0) if fluid else (1450.0, 170.0)
     field = rng.uniform(0.9, 1.1)
     return {
-        "CSF": (Substance(vary(4100, 0.05), vary(1700, 0.12), 1.0), 0.0),
-        "GM": (Substance(vary(1280 * field, 0.07), vary(89, 0.05), 0.82), 0.01),
-        "WM": (Substance(vary(860 * field, 0.07), vary(75, 0.05), 0.74), 0.005),
+        "CSF": (Substance(vary(CSF_T1, 0.05), vary(1700, 0.12), 1.0), 0.0),
+        "GM": (Substance(vary(1240 * field, 0.05), vary(89, 0.05), 0.82), 0.01),
+        "WM": (Substance(vary(940 * field, 0.05), vary(79, 0.05), 0.75), 0.005),
         "NCR": (
             Substance(vary(core_t1, 0.18), vary(core_t2, 0.25), 0.90),
             float(rng.uniform(0, 0.06)),
         ),
-        "ED": (Substance(vary(1250, 0.12), vary(138, 0.16), 0.81), 0.01),
-        "ET": (Substance(vary(1300, 0.12), vary(145, 0.18), 0.85), 1.0),
+        "ED": (Substance(vary(1450, 0.08), vary(155, 0.15), 0.82), 0.01),
+        "ET": (Substance(vary(1200, 0.12), vary(145, 0.18), 0.85), 1.0),
         "RC": (Substance(vary(3600, 0.12), vary(1200, 0.3), 0.98), 0.02),
-        "BLOOD": (Substance(vary(1600, 0.05), 40.0, 0.75), float(rng.uniform(0.6, 1.2))),
+        "BLOOD": (Substance(vary(1600, 0.05), 40.0, 0.75), float(rng.uniform(1, 4))),
     }
