@@ -147,6 +147,10 @@ def _column(
         column = replace(seen, inferred=True)
     else:
         column = declared
+        if column.kind == "continuous" and column.decimals is None and numbers is not None:
+            digits = _decimals(numbers[here], None if texts is None else texts[here])
+            if digits is not None:
+                column = replace(column, decimals=digits, fixed=_fixed(texts, here), inferred=True)
     if column.kind == "identifier":
         return column, np.arange(len(series), dtype=float), np.zeros(len(series), np.int16)
     if column.named:
@@ -261,6 +265,8 @@ def _inferred(
     if dtype in ("category", "ordered", "bool", "boolean"):
         kind = {"ordered": "ordinal"}.get(dtype, "binary" if len(levels) == 2 else "categorical")
         return Column(name, kind, levels, marks, dtype=dtype)
+    if not rows:
+        return Column(name, "categorical", (), marks, dtype=dtype)
     if numbers is None:
         if rows > 20 and len(levels) > TOO_MANY * rows:
             return Column(name, "identifier", marks=marks, dtype=dtype)
@@ -281,9 +287,15 @@ def _inferred(
     distinct = len(np.unique(known))
     if rows > 20 and decimals == 0 and IDENTITY.search(name) and distinct > TOO_MANY * rows:
         return Column(name, "identifier", marks=marks, dtype=dtype)
-    fixed = texts is None or len({len(t.partition(".")[2]) for t in texts[here]}) == 1
-    kind = "integer" if decimals == 0 else "continuous"
+    fixed = _fixed(texts, here)
+    whole = texts is not None and decimals is not None and bool((known == np.round(known)).all())
+    kind = "integer" if decimals == 0 or whole else "continuous"  # 80.0 is a whole number
     return Column(name, kind, (), marks, *_range(known), decimals, fixed, dtype)
+
+
+def _fixed(texts: np.ndarray | None, here: np.ndarray) -> bool:
+    """Whether all values are written with the same number of digits after the point."""
+    return texts is None or len({len(t.partition(".")[2]) for t in texts[here]}) == 1
 
 
 def _range(known: np.ndarray) -> tuple[float, float]:

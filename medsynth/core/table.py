@@ -32,7 +32,8 @@ class Column:
         marks: Texts that stand for missing values, for example `""` or `"?"`.
         low, high: Range, for `NUMBERS` kinds; days since 1970 for dates. None where nobody declared
             it: reading rows finds it.
-        decimals: Digits after the point; None for full precision. A date has 1 with the time of
+        decimals: Digits after the point; None for as many as the rows have, at full precision
+            where these differ too much. A date has 1 with the time of
             day, else 0.
         fixed: Whether all are written with that many digits (`1.50`), or trimmed (`1.5`).
         dtype: pandas' type that the column had, `str` for files without types.
@@ -148,6 +149,8 @@ class Schema:
                 for column in data["columns"]
             ]
             for column in plain:
+                if column.get("kind") == "continuous":
+                    column.setdefault("decimals", None)  # reading rows finds them
                 if column.get("kind") == "count":
                     column |= {"kind": "integer", "low": max(column.get("low") or 0.0, 0.0)}
             columns = tuple(Column(**column) for column in plain)

@@ -229,6 +229,8 @@ def grid(column: Column) -> float | None:
     """Distance of the values that a column of numbers can have; None for any number."""
     if column.kind == "date":
         return 1 / DAY if column.decimals else 1.0
+    if column.kind == "integer":
+        return 1.0
     return None if column.decimals is None else 10.0**-column.decimals
 
 
@@ -281,8 +283,8 @@ def on_grid(column: Column, values: np.ndarray) -> np.ndarray:
     if column.kind == "date":
         unit = DAY if column.decimals else 1
         values = np.round(values * unit) / unit
-    elif column.decimals is not None:
-        values = np.round(values, column.decimals)
+    elif (step := grid(column)) is not None:
+        values = np.round(values, 0 if step == 1 else column.decimals or 0)
     return np.clip(values, *column.ends)
 
 

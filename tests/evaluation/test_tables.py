@@ -14,6 +14,7 @@ from medsynth.core.random import Key
 from medsynth.core.table import Schema, Table
 from medsynth.errors import ConfigError
 from medsynth.evaluation import disclosed, disclosure, tables
+from medsynth.evaluation.detection import told_apart
 from medsynth.evaluation.records import Record, Section
 from medsynth.evaluation.tables import privacy, words
 from medsynth.evaluation.tables.gower import gower, ready
@@ -524,3 +525,9 @@ def test_uneven_numbers_are_told_beyond_noise(
 ) -> None:
     record = Record("table", "values", {"column": "age"}, value, ceiling=ceiling, n=rows)
     assert bool(list(words._uneven([record]))) == told
+
+
+def test_a_column_without_any_value_is_no_obstacle() -> None:
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.normal(size=90), np.full(90, np.nan)])
+    assert 0.3 < told_apart(x[:45], x[45:], Key(0)).value < 0.7

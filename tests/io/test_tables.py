@@ -13,6 +13,7 @@ from medsynth.core.frames import from_frame, to_frame
 from medsynth.core.table import Rule, Schema
 from medsynth.errors import ConfigError, DataError, UsageError
 from medsynth.io import tables
+from medsynth.tabular.codec import grid, on_grid
 
 CSV = """\
 ward,zip,seen,weight,stage,dose,score,born,when
@@ -304,3 +305,22 @@ def test_real_tables_come_out_as_they_went_in(real_data: Path, tmp_path: Path) -
         after = pd.read_csv(tmp_path / "x.csv", **text)
         for column in table.schema.modelled:
             assert (before[column.name] == after[column.name]).all(), column.name
+
+
+def test_what_a_newcomer_brings() -> None:
+    """Whole numbers written as 80.0, a column without any value, decimals that nobody declared."""
+    frame = pd.DataFrame(
+        {
+            "kg": [f"{60 + i}.0" for i in range(40)],
+            "ml": [f"{i / 10:.1f}" for i in range(40)],
+            "never": [np.nan] * 40,
+        }
+    )
+    table = from_frame(frame)
+    assert [c.kind for c in table.schema.columns] == ["integer", "continuous", "categorical"]
+    assert grid(table.schema.column("kg")) == 1.0
+    assert on_grid(table.schema.column("kg"), np.array([61.4]))[0] == 61.0
+    pd.testing.assert_frame_equal(to_frame(table), frame)
+    told = {"columns": [{"name": "ml", "kind": "continuous", "low": 0.0, "high": 9.0}]}
+    column = from_frame(frame, Schema.from_json(told)).schema.column("ml")
+    assert (column.decimals, column.inferred) == (1, True)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from medsynth.core.table import Schema, Table
+from medsynth.evaluation.detection import has_values
 from medsynth.evaluation.statistics import auc
 from medsynth.evaluation.tables.figures import features
 
@@ -30,6 +31,8 @@ def fitted(train: Sequence[Table], test: Table, target: str) -> dict[str, Scores
     parts = [_split(table, target) for table in train]
     x, y = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
     there, truth = _split(test, target)
+    seen = has_values(x)
+    x, there = x[:, seen], there[:, seen]
     learners: dict[str, Any] = {
         "gradient boosting": HistGradientBoostingClassifier(max_iter=80, random_state=0),
         "logistic": make_pipeline(
