@@ -21,7 +21,7 @@ SPACING_MM = 2.0
 WITHIN = 0.10
 """How near the brightness of a structure should be, as a share of a modality's range."""
 
-JUDGED, UTILITY_STEPS, READER_STEPS, DEGRADED = 14, 60, 100, 4
+JUDGED, UTILITY_STEPS, READER_STEPS, DEGRADED = 14, 45, 100, 4
 """How small the demo's evaluation is: label maps, steps of segmentors, bad examples."""
 
 SMALL = (
