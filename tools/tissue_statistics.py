@@ -3,7 +3,7 @@
     python tools/tissue_statistics.py real/cohort.json phantoms/cohort.json
 
 Needs label maps with tissue and tumour. Healthy tissue counts from 8 mm beyond the tumour on.
-Figures are means over cases and, beside them, their standard deviations.
+Figures are over cases: mean, standard deviation, smallest and largest.
 """
 
 import argparse
@@ -74,6 +74,7 @@ def figures(scans: np.ndarray, labels: np.ndarray, spacing_mm: float) -> dict[st
             s = scans[MODALITIES.index(modality)]
             ratio = float(s[where[one]].mean() / s[where[other]].mean())
             found[f"{one}/{other} {modality}"] = ratio
+            found[f"{one} brighter than {other} on {modality}, share of cases"] = float(ratio > 1)
     return found | lit(scans, brain, healthy)
 
 
@@ -95,8 +96,8 @@ def main() -> None:
             for name, value in figures(scans.data, labels.data, spacing).items():
                 every.setdefault(name, []).append(value)
         told[str(path)] = {
-            name: {"cases": len(v), "mean": round(float(np.mean(v)), 3),
-                   "sd": round(float(np.std(v)), 3)}
+            name: {"cases": len(v)}
+            | {f: round(float(getattr(np, f)(v)), 3) for f in ("mean", "std", "min", "max")}
             for name, v in every.items()
         }  # fmt: skip
     print(json.dumps(told, indent=1))

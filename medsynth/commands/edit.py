@@ -101,15 +101,18 @@ class Edit:
     def _require_unchanged(self, recipe: Path) -> None:
         """Refuse a sidecar whose label map somebody has changed since."""
         from medsynth.generation import cases
+        from medsynth.io.sidecar import read_json
 
-        for path in recipe.parent.glob(f"{recipe.stem}*.nii*") if recipe.suffix == ".json" else ():
-            if cases.stem(path) == recipe.stem and cases.by_hand(path):
-                raise ConfigError(
-                    "edits that give the label map again",
-                    "those of a map that somebody changed by hand since",
-                    recipe,
-                    f"Take {path.name} itself.",
-                )
+        if recipe.suffix != ".json":
+            return
+        path = recipe.parent / read_json(recipe).get("written", {}).get("label", "")
+        if path.is_file() and cases.by_hand(path):
+            raise ConfigError(
+                "edits that give the label map again",
+                "those of a map that somebody changed by hand since",
+                recipe,
+                f"Take {path.name} itself.",
+            )
 
     def _one(self, recipe: "Recipe", onto: "LabelMap | None") -> int:
         from medsynth.core.labels import BRAIN, scheme

@@ -147,7 +147,8 @@ def _column(
         column = replace(seen, inferred=True)
     else:
         column = declared
-        if column.kind == "continuous" and column.decimals is None and numbers is not None:
+        open_ = column.kind == "continuous" and column.decimals is None and not column.inferred
+        if open_ and numbers is not None:
             digits = _decimals(numbers[here], None if texts is None else texts[here])
             if digits is not None:
                 column = replace(column, decimals=digits, fixed=_fixed(texts, here), inferred=True)
