@@ -11,13 +11,14 @@ Source:
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from medsynth.core.random import Key
 from medsynth.evaluation.records import Record, refused
+from medsynth.evaluation.samples import P
 from medsynth.evaluation.statistics import (
     auc,
     bootstrap,
@@ -172,19 +173,6 @@ def attribute(
     yield Record(NAME, metric, told, *control, floor=low, n=len(others))
     gain = bootstrap(beyond, members, others, key=key.fold(metric, "gain"))
     yield Record(NAME, f"{metric}_gain", where, *gain, floor=0.0, ceiling=high - control.value, n=n)
-
-
-class People(Protocol):
-    """Records of people: a table, or codes of subjects."""
-
-    def __len__(self) -> int:
-        """How many."""
-
-    def take(self, rows: np.ndarray, /) -> Self:
-        """Some of them, in that order."""
-
-
-P = TypeVar("P", bound=People)
 
 
 def chosen(real: P, held_out: P | None, rng: np.random.Generator) -> tuple[np.ndarray, P | None]:

@@ -281,6 +281,8 @@ def test_a_verdict_stands_between_floor_and_ceiling() -> None:
     assert grade(0.85, 0.5, 0.9) == "good"
     assert grade(0.7, 0.5, 0.9) == "bad"
     assert grade(0.7, 0.695, 0.7) == "unknown"
+    assert grade(0.7, 0.9, 0.6) == "unknown"  # independent codes are better: nothing to reach
+    assert grade(0.45, 0.4, 0.5, "detection_auc") == "unknown"
     assert grade(0.55, 0.9, 0.6, "detection_auc") == "good"
     assert grade(0.62, 0.9, 0.65, "detection_auc") == "bad"  # a lucky ceiling does not flatter
 

@@ -17,6 +17,7 @@ from medsynth.evaluation import disclosed, disclosure, tables
 from medsynth.evaluation.detection import told_apart
 from medsynth.evaluation.records import Record, Section
 from medsynth.evaluation.tables import privacy, words
+from medsynth.evaluation.tables.combinations import off
 from medsynth.evaluation.tables.gower import gower, ready
 from medsynth.evaluation.tables.learners import area
 from medsynth.evaluation.tables.utility import utility
@@ -156,6 +157,56 @@ def test_coverage_of_few_rows_is_judged_by_that_of_few_real_ones() -> None:
     assert "in 100 rows" in verdict.text
 
 
+def test_more_rows_are_no_better_rows(real: Table) -> None:
+    """Ten times as many rows of the same people stood above their held-out rows before."""
+    many, few = like(real, 4000, 5), like(real, 150, 6)
+    codec = Codec.fit(real)
+    assert tables.pairs(codec, real, many, Key(0)) > tables.pairs(codec, real, few, Key(0)) + 0.03
+    section = tables.measure(real, many, Key(0), held_out=few)
+    for metric in ("pairs", "marginals"):
+        record = one(section, metric, model="synthetic")
+        assert record.n == 150
+        assert record.value == pytest.approx(record.ceiling, abs=0.02)
+    for record in section.records:
+        if record.metric == "marginal":
+            assert record.value == pytest.approx(record.ceiling, abs=0.07)
+
+
+def ward(rows: int, seed: int, men: float) -> pd.DataFrame:
+    """Women and men of ten wards; a share of the men is in ward 9."""
+    rng = np.random.default_rng(seed)
+    sex, place = rng.choice(["F", "M"], rows), rng.integers(0, 9, rows)
+    site = np.where((sex == "M") & (rng.random(rows) < men), 9, place)
+    site = np.where((sex == "F") & (rng.random(rows) < 0.2), 9, site)
+    return pd.DataFrame(
+        {"sex": sex, "site": [f"w{s}" for s in site], "smokes": rng.random(rows) < 0.3}
+    )
+
+
+def test_a_rare_combination_that_grew_is_named() -> None:
+    real = from_frame(ward(4000, 0, 0.01))
+    made = from_frame(ward(4000, 1, 0.13), real.schema)
+    section = tables.measure(real, made, Key(0), held_out=from_frame(ward(1000, 2, 0.01)))
+    (told,) = (v for v in section.verdicts if v.text.startswith("combinations"))
+    assert told.grade == "bad"
+    assert "sex=M, site=w9" in told.text
+    record = one(section, "combination", values="sex=M, site=w9")
+    assert 3 < (record.low or 0) < 13 < (record.high or 0)
+
+
+def test_other_people_and_levels_made_on_purpose_are_not_called_off() -> None:
+    flagged = [off(from_frame(ward(3000, s, 0.01)), from_frame(ward(900, s + 50, 0.01)))[0]
+               for s in range(20)]  # fmt: skip
+    assert not any(flagged)
+    real = from_frame(ward(4000, 0, 0.01))
+    sexes = real.where("sex", "M")
+    rows = np.random.default_rng(0).choice(real.rows, 4000, p=np.where(sexes, 9.0, 1.0) / (
+        9.0 * sexes.sum() + (~sexes).sum()))  # fmt: skip
+    found, looked = off(real, real.take(rows))
+    assert {one.values for one in found} == {"sex=F", "site=w9"}  # and no pair
+    assert looked == 2 + 10 + 2 + 20 + 4 + 20
+
+
 def test_numbers_that_skip_values_are_seen(real: Table, measured: Section) -> None:
     """Even ages alone: the distribution function hardly moves."""
     ages = 2 * np.round(real.values["age"] / 2 - 0.25)
@@ -196,6 +247,9 @@ def test_without_held_out_rows_figures_are_refused(real: Table) -> None:
     section = tables.measure(real, like(real, 400, 3), Key(0), target="died")
     for metric in ("utility_auc", *disclosure.ATTACKS):
         assert "needs 100 held-out rows" in one(section, metric).where["refused"]
+    detection = one(section, "detection_auc", model="synthetic")
+    assert detection.ceiling == pytest.approx(0.5, abs=0.06)  # a bootstrap had 0.34
+    assert any("real rows drawn again" in v.text for v in section.verdicts)
     with pytest.raises(ConfigError, match="few values"):
         tables.measure(real, like(real, 400, 3), Key(0), target="age")
     with pytest.raises(ConfigError, match="Did you mean 'died'"):
@@ -524,7 +578,7 @@ def test_uneven_numbers_are_told_beyond_noise(
     value: float, ceiling: float, rows: int, told: bool
 ) -> None:
     record = Record("table", "values", {"column": "age"}, value, ceiling=ceiling, n=rows)
-    assert bool(list(words._uneven([record]))) == told
+    assert bool(list(words._uneven([record], "real rows"))) == told
 
 
 def test_a_column_without_any_value_is_no_obstacle() -> None:

@@ -1,8 +1,7 @@
 """All figures of synthetic subjects with codes, as a section of the report."""
 
-from collections.abc import Iterator
-
-import numpy as np
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 
 from medsynth.core.codes import Codes, same_codes
 from medsynth.core.random import Key
@@ -14,6 +13,7 @@ from medsynth.evaluation.codes.prediction import prediction
 from medsynth.evaluation.codes.privacy import privacy
 from medsynth.evaluation.disclosure import MIN_ROWS, NAME
 from medsynth.evaluation.records import Record, Section, refused
+from medsynth.evaluation.samples import averaged, halves
 from medsynth.evaluation.statistics import mean_interval
 
 LEARNT = ("pairs_rates_correlation", "pairs_lift_correlation", "detection_auc")
@@ -40,7 +40,7 @@ def measure(real: Codes, made: Codes, key: Key, held_out: Codes | None = None) -
     enough = min(len(real), len(made)) >= MIN_ROWS
     records = list(_likeness(real, made, floor, best, key))
     if enough:
-        records += _learnt(real, made, floor, best, key)
+        records += _learnt(real, made, floor, best, again, key)
     else:
         reason = f"needs {MIN_ROWS} subjects a side, there are {len(real)} and {len(made)}"
         records += [refused(NAME, metric, reason) for metric in LEARNT]
@@ -91,45 +91,50 @@ def aligned(
 
 def _likeness(real: Codes, made: Codes, floor: Codes, best: Codes, key: Key) -> Iterator[Record]:
     """Rates, coverage and sizes: figures that a few subjects have, too."""
-    n = len(made)
-    sides = [figures.rates(real, side) for side in (made, floor, best)]
-    for name in sides[0]:
-        yield Record(NAME, name, {}, *_ends(side[name] for side in sides), n=n)
-    rows = min(len(real), len(made), len(best))
-    rng = key.fold("coverage").numpy()
-    some = [s.take(rng.permutation(len(s))[:rows]) for s in (real, made, floor, best)]
-    sides = [figures.coverage(some[0], side) for side in some[1:]]
-    for name in sides[0]:
-        yield Record(NAME, name, {}, *_ends(side[name] for side in sides), n=rows)
+    sides = made, floor, best
+    rows = min(len(real), *map(len, sides))
+
+    def alike(side: Codes) -> dict[str, float]:
+        found = {**figures.rates(real, side), "codes_per_subject_ks": figures.size_gap(real, side)}
+        if not (real.binary and made.binary):
+            found["counts_above_one"] = figures.repeated(side)
+        return found
+
+    yield from _ended([averaged(alike, side, rows, key.fold("alike")) for side in sides], rows)
+    some = real.take(key.fold("coverage").numpy().permutation(len(real))[:rows])
+    covered = partial(figures.coverage, some)
+    yield from _ended([averaged(covered, side, rows, key.fold("covered")) for side in sides], rows)
     mean = mean_interval(figures.sizes(made), key.fold("sizes"))
     yield Record(
         NAME, "codes_per_subject", {}, *mean, floor=float(figures.sizes(floor).mean()),
-        ceiling=float(figures.sizes(real).mean()), n=n,
+        ceiling=float(figures.sizes(real).mean()), n=len(made),
     )  # fmt: skip
-    gaps = (figures.size_gap(real, side) for side in (made, floor, best))
-    yield Record(NAME, "codes_per_subject_ks", {}, *_ends(gaps), n=n)
-    if not (real.binary and made.binary):
-        shares = (figures.repeated(side) for side in (made, floor, best))
-        yield Record(NAME, "counts_above_one", {}, *_ends(shares), n=made.matrix.nnz)
 
 
-def _learnt(real: Codes, made: Codes, floor: Codes, best: Codes, key: Key) -> Iterator[Record]:
-    """Pairs and detection."""
-    sides = [figures.pairs(real, side) for side in (made, floor, best)]
-    for name in sides[0]:
-        yield Record(NAME, name, {}, *_ends(side[name] for side in sides), n=len(made))
-    told, none, ideal = (
-        figures.detection(real, side, key.fold("detection")) for side in (made, floor, best)
-    )
+def _learnt(
+    real: Codes, made: Codes, floor: Codes, best: Codes, held_out: Codes | None, key: Key
+) -> Iterator[Record]:
+    """Pairs and detection; without held-out subjects halves of the real ones are told apart."""
+    sides = made, floor, best
+    rows = min(len(real), *map(len, sides))
+    paired = partial(figures.pairs, real)
+    yield from _ended([averaged(paired, side, rows, key.fold("pairs")) for side in sides], rows)
+    found = partial(figures.detection, key=key.fold("detection"))
+    ideal = found(*halves(real, key)) if held_out is None else found(real, held_out)
     n = 2 * min(len(real), len(made), figures.MOST_ROWS)
     yield Record(
-        NAME, "detection_auc", {}, *told, floor=none.value, ceiling=ideal.value, n=n
+        NAME, "detection_auc", {}, *found(real, made), floor=found(real, floor).value,
+        ceiling=ideal.value, n=n,
     )  # fmt: skip
 
 
-def _ends(
-    values: Iterator[float],
-) -> tuple[float, None, None, float, float]:
-    """A figure without an interval, its floor and its ceiling, as a record has them."""
-    value, floor, ceiling = np.array(list(values), float).tolist()
-    return value, None, None, floor, ceiling
+def _ended(sides: Iterable[Mapping[str, float]], n: int) -> Iterator[Record]:
+    """Figures without an interval of synthetic subjects, their floor and their ceiling.
+
+    Args:
+        sides: Figures of synthetic, of independent, and of the best subjects.
+        n: Subjects of each.
+    """
+    made, floor, best = sides
+    for name, value in made.items():
+        yield Record(NAME, name, {}, value, floor=floor[name], ceiling=best[name], n=n)

@@ -19,6 +19,7 @@ from medsynth.evaluation.records import (
     listing,
     number,
 )
+from medsynth.evaluation.samples import MOST_DRAWS
 
 REACHED = 0.8
 """Share of the way from floor to ceiling from which on a figure is called good."""
@@ -50,13 +51,21 @@ def method(real: Codes, made: Codes, held_out: Codes | None) -> tuple[str, ...]:
         + (f"{len(held_out):,} held out; " if held_out else "none held out; ")
         + f"{len(real.names):,} codes, {kind}.",
         "Floor: independent codes at the real rates. Ceiling: "
-        + ("held-out real subjects" if held_out else "a bootstrap of the real subjects")
+        + (
+            "held-out real subjects"
+            if held_out
+            else "the real subjects drawn again with repeats (a bootstrap), which lies above what "
+            "other people would reach; of detection one half of the real subjects against the other"
+        )
         + f". Called good from {REACHED:.0%} of the way from floor to ceiling on (detection: to "
         "one half).",
         "Rates (dimension-wise probability): correlation, correlation of ranks, and root mean "
-        "square over codes. Coverage: at equal numbers of subjects; codes of real subjects that "
+        "square over codes. Coverage: codes of real subjects that "
         "occur, and different sets as a share of the real number. Codes per subject: mean, and "
-        "Kolmogorov–Smirnov distance, 0 is best; ceiling of the mean: the real subjects.",
+        "Kolmogorov–Smirnov distance, 0 is best; ceiling of the mean: the real subjects. "
+        "All of these and pairs in as many random subjects of each side, no more than the smallest "
+        f"has, because more agree better by themselves; means over up to {MOST_DRAWS} samples of a "
+        "larger side.",
         f"Pairs: the {PAIRED} most frequent codes; shares of subjects with both, and logarithms of "
         "lift, correlated over pairs. Detection: gradient boosting, three folds, up to "
         f"{MOST_ROWS:,} subjects a side; it sees counts of these {PAIRED}, {COMPONENTS} singular "
@@ -122,9 +131,9 @@ def placed(record: Record, what: str) -> Verdict:
         f"{what}: {interval(record, 3)}, independent codes have {number(record.floor, 3)}, real "
         f"subjects {number(record.ceiling, 3)}"
     )
-    best = CHANCE if record.metric == "detection_auc" else record.ceiling
-    span = best - record.floor
-    if abs(span) < SPREAD:
-        return Verdict(UNKNOWN, f"{ends}: floor and ceiling are too near to tell.")
+    detected = record.metric == "detection_auc"
+    span = (CHANCE if detected else record.ceiling) - record.floor
+    if (-span if detected else span) < SPREAD:
+        return Verdict(UNKNOWN, f"{ends}: too near to each other, or the wrong way round, to tell.")
     way = (record.value - record.floor) / span
     return Verdict(GOOD if way >= REACHED else BAD, f"{ends}: {min(way, 1):.0%} of the way.")

@@ -1,6 +1,6 @@
 """All figures of a synthetic table, as a section of the report."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -11,7 +11,9 @@ from medsynth.core.table import Table
 from medsynth.evaluation import disclosure
 from medsynth.evaluation.disclosure import MIN_ROWS, NAME
 from medsynth.evaluation.records import Record, Section, counted
+from medsynth.evaluation.samples import averaged, halves
 from medsynth.evaluation.tables import words
+from medsynth.evaluation.tables.combinations import off
 from medsynth.evaluation.tables.figures import (
     MOST_ROWS,
     by_value,
@@ -25,6 +27,9 @@ from medsynth.evaluation.tables.privacy import privacy
 from medsynth.evaluation.tables.utility import utility
 from medsynth.tabular.baselines import Copula, Independent
 from medsynth.tabular.codec import Codec
+
+MOST_OFF = 12
+"""Combinations that the report lists."""
 
 
 def measure(
@@ -54,10 +59,13 @@ def measure(
     independent = Independent.fit(real).sample(rows, key.fold("independent"))
     copula = Copula.fit(real).sample(rows, key.fold("copula rows"))
     again = held_out if held_out is not None and held_out.rows >= MIN_ROWS else None
-    best = again or real.take(key.fold("bootstrap").numpy().integers(0, real.rows, real.rows))
     sides = {"real": real, "synthetic": made, "copula": copula, "none": independent}
     records = list(utility(sides, again, target, subgroup, key))
-    records = [*_likeness(real, made, independent, copula, best, key), *records]
+    records = [
+        *_likeness(real, {"synthetic": made, "copula": copula}, independent, again, key),
+        *_off(real, made),
+        *records,
+    ]
     records += privacy(real, made, again, independent, key.fold("privacy"))
     if again is None:
         records += disclosure.unknown(0 if held_out is None else held_out.rows)
@@ -69,7 +77,7 @@ def measure(
         words.method(real, made, again, rows, subgroup),
         tuple(records),
         tuple(words.listings(records)),
-        tuple(words.verdicts(records)),
+        tuple(words.verdicts(records, "real rows drawn again" if again is None else "real rows")),
         words.LIMITS,
     )
 
@@ -83,35 +91,80 @@ def _broken(real: Table, made: Table) -> Record:
     return replace(ends, value=broken / made.rows, low=low, high=high, floor=own)
 
 
+def _off(real: Table, made: Table) -> Iterator[Record]:
+    """Values and pairs of values that come far too often or too seldom, and how many there are."""
+    found, looked = off(real, made)
+    yield Record(NAME, "combinations_off", {}, len(found), floor=0.0, n=looked)
+    for one in found[:MOST_OFF]:
+        where = {
+            "values": one.values,
+            "synthetic": f"{one.rows:,} of {one.of:,}",
+            "real": f"{one.real:,} of {one.of_real:,}",
+        }
+        yield Record(
+            NAME, "combination", where, one.factor, one.low, one.high, ceiling=1.0,
+            n=one.rows + one.real,
+        )  # fmt: skip
+
+
 def _likeness(
-    real: Table, made: Table, independent: Table, copula: Table, best: Table, key: Key
+    real: Table, models: Mapping[str, Table], independent: Table, again: Table | None, key: Key
 ) -> Iterator[Record]:
-    """Columns, pairs, coverage and detection, of synthetic rows and of a Gaussian copula."""
+    """Columns, pairs, coverage and detection, of synthetic rows and of a Gaussian copula.
+
+    All sides are compared at equal numbers of rows: more of them agree better by themselves.
+
+    Args:
+        real: Rows that the model was fitted on.
+        models: `synthetic` and `copula`.
+        independent: Rows of independent columns: the floor.
+        again: Held-out rows: the ceiling; without them the real rows drawn again, of which
+            detection would meet each twice, so that it tells one half of them from the other.
+        key: Draws.
+    """
     codec = Codec.fit(real)
-    rows = min(side.rows for side in (real, made, independent, copula, best))
+    drawn = real.take(key.fold("bootstrap").numpy().integers(0, real.rows, real.rows))
+    best = drawn if again is None else again
+    rows = min(side.rows for side in (real, independent, best, *models.values()))
     covered = partial(coverage, codec, real, key=key.fold("coverage"), rows=rows)
-    for name, figure, all_rows in (
-        ("marginals", lambda t: float(np.mean(list(marginals(real, t).values()))), True),
-        ("pairs", lambda t: pairs(codec, real, t, key.fold("pairs")), True),
-        ("coverage_levels", lambda t: covered(t)[0], False),
-        ("coverage_combinations", lambda t: covered(t)[1], False),
+
+    def agreed(table: Table) -> dict[str, float]:
+        return averaged(partial(marginals, real), table, rows, key.fold("marginals"))
+
+    def paired(table: Table) -> float:
+        found = averaged(
+            lambda t: {"pairs": pairs(codec, real, t, key.fold("pairs"))},
+            table, rows, key.fold("pairs of"),
+        )  # fmt: skip
+        return found["pairs"]
+
+    for name, figure in (
+        ("marginals", lambda t: float(np.mean(list(agreed(t).values())))),
+        ("pairs", paired),
+        ("coverage_levels", lambda t: covered(t)[0]),
+        ("coverage_combinations", lambda t: covered(t)[1]),
     ):
         ends = figure(independent), figure(best)
-        for model, table in (("synthetic", made), ("copula", copula)):
+        for model, table in models.items():
             yield Record(
-                NAME, name, {"model": model}, figure(table), floor=ends[0], ceiling=ends[1],
-                n=table.rows if all_rows else rows,
-            )  # fmt: skip
-    found = partial(detection, real, key=key.fold("detection"))
-    ends = found(independent), found(best)
-    for model, table in (("synthetic", made), ("copula", copula)):
+                NAME, name, {"model": model}, figure(table), floor=ends[0], ceiling=ends[1], n=rows
+            )
+    found = partial(detection, key=key.fold("detection"))
+    ceiling = found(*halves(real, key)) if again is None else found(real, again)
+    floor = found(real, independent)
+    for model, table in models.items():
         told = told_apart(real, table, key.fold("detection"))
         yield Record(
-            NAME, "detection_auc", {"model": model}, *told, floor=ends[0], ceiling=ends[1],
+            NAME, "detection_auc", {"model": model}, *told, floor=floor, ceiling=ceiling,
             n=2 * min(real.rows, table.rows, MOST_ROWS),
         )  # fmt: skip
-    for column, value in marginals(real, made).items():
-        yield Record(NAME, "marginal", {"column": column}, value, n=made.rows)
+    made = models["synthetic"]
+    low, high = agreed(independent), agreed(best)
+    for column, value in agreed(made).items():
+        yield Record(
+            NAME, "marginal", {"column": column}, value, floor=low[column], ceiling=high[column],
+            n=rows,
+        )  # fmt: skip
     singly = partial(by_value, real, key=key.fold("values"), rows=rows)
     low, high = singly(independent), singly(best)
     for column, value in singly(made).items():

@@ -17,6 +17,8 @@ from medsynth.evaluation.records import (
     number,
 )
 from medsynth.evaluation.records import Table as Listing
+from medsynth.evaluation.samples import MOST_DRAWS
+from medsynth.evaluation.tables.combinations import FACTOR
 from medsynth.evaluation.tables.figures import GROUPS, MOST_PAIRS, PREVALENT
 from medsynth.evaluation.tables.privacy import GUESSED, MOST_RELEASED, PEOPLE
 
@@ -57,13 +59,23 @@ def method(
         "Marginals: 1 − total variation (names) or 1 − Kolmogorov–Smirnov (numbers), mean over "
         f"columns. Pairs: 1 − total variation over {GROUPS} × {GROUPS} groups, mean over up to "
         f"{MOST_PAIRS} pairs. Coverage: levels above {PREVALENT:.1%} that occur; distinct rows "
-        "of groups as a share of the real number; both in as many random rows of each side, no "
-        "more than the smallest has. Detection: area under the curve of gradient "
-        "boosting that tells real from synthetic, three folds; 0.5 is best.",
+        "of groups as a share of the real number. All of these in as many random rows of each "
+        "side, no more than the smallest has, because more rows agree better by themselves; means "
+        f"over up to {MOST_DRAWS} samples of a larger side. Detection: area under the curve of "
+        "gradient boosting that tells real from synthetic, three folds; 0.5 is best.",
         f"Value by value: 1 − total variation over numbers above {PREVALENT:.1%}, for columns "
         "that these make up half of; in as many random rows as above.",
+        "Combinations: values of columns of names, and pairs of them, that come "
+        f"{FACTOR:g} times as often or as seldom as among real rows, beyond chance; pairs also "
+        "among those with either value, because a value that is made more often on purpose brings "
+        "its pairs along.",
         "Floor: independent columns. Ceiling: "
-        + ("held-out real rows." if held_out else "a bootstrap of the real rows."),
+        + (
+            "held-out real rows."
+            if held_out
+            else "the real rows drawn again with repeats (a bootstrap), which lies above what "
+            "other people would reach; of detection: one half of the real rows against the other."
+        ),
         f"Utility: trained on {trained:,} rows of a table (on both: twice as many), area under the "
         "curve on held-out real rows, intervals over these; floor: trained on independent columns, "
         "ceiling: on the real rows. Gain: real and synthetic rows less real ones alone, on the "
@@ -110,15 +122,23 @@ def listings(records: Sequence[Record]) -> Iterator[Listing]:
         yield listing(title, groups, ("level", "training", "learner"), 3)
     yield from disclosed.listings(records)
     yield listing("Numbers value by value", of("values"), ("column",), 3)
+    worst = of("combination")
+    if worst:
+        yield listing(
+            "Values and pairs of values that come too often or too seldom", worst,
+            ("values", "synthetic", "real"), 2, {"combination": "times as often"},
+        )  # fmt: skip
     least = sorted(of("marginal"), key=lambda r: r.value or 0)[:12]
-    yield Listing(
-        "Columns that agree least", ("column", "agreement"),
-        tuple((r.where["column"], number(r.value, 3)) for r in least),
-    )  # fmt: skip
+    yield listing("Columns that agree least", least, ("column",), 3)
 
 
-def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
-    """One line each on pairs, detection, coverage, rules, utility, groups and every attack."""
+def verdicts(records: Sequence[Record], best: str = "real rows") -> Iterator[Verdict]:
+    """One line each on pairs, detection, coverage, rules, utility, groups and every attack.
+
+    Args:
+        records: All figures.
+        best: What the ceiling is.
+    """
 
     def of(metric: str, **where: str) -> Record:
         return next(
@@ -138,17 +158,18 @@ def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
         yield Verdict(
             GOOD if better else BAD,
             f"{name}: {number(own.value, 3)}, a Gaussian copula has {number(copula.value, 3)}, "
-            f"real rows {number(own.ceiling, 3)}.",
+            f"{best} {number(own.ceiling, 3)}.",
         )
     levels = of("coverage_levels", model="synthetic")
     yield Verdict(
         GOOD if (levels.value or 0) >= 0.95 * (levels.ceiling or 1) else BAD,
         f"coverage: {levels.value or 0:.0%} of levels above {PREVALENT:.1%} occur in "
-        f"{levels.n or 0:,} rows ({levels.ceiling or 0:.0%} in as many other real ones), and "
+        f"{levels.n or 0:,} rows ({levels.ceiling or 0:.0%} in as many {best}), and "
         f"{of('coverage_combinations', model='synthetic').value or 0:.0%} as many distinct rows as "
         "in real ones.",
     )
-    yield from _uneven([r for r in records if r.metric == "values"])
+    yield _combined(of("combinations_off"), [r for r in records if r.metric == "combination"])
+    yield from _uneven([r for r in records if r.metric == "values"], best)
     for record in records:
         if record.metric == "rules_broken":
             yield from _broken(record)
@@ -164,7 +185,25 @@ def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
     yield from disclosed.verdicts(records)
 
 
-def _uneven(records: Sequence[Record]) -> Iterator[Verdict]:
+def _combined(count: Record, worst: Sequence[Record]) -> Verdict:
+    """Whether values, or pairs of them, come far too often or too seldom; the worst is named."""
+    looked = f"of {count.n or 0:,} values and pairs of values"
+    if not worst:
+        return Verdict(
+            GOOD,
+            f"combinations: {looked} none comes {FACTOR:g} times as often or as seldom as among "
+            "real rows, as far as so many rows can tell.",
+        )
+    first = worst[0]
+    return Verdict(
+        BAD,
+        f"combinations: {looked} {count.value} come {FACTOR:g} times as often or as seldom as "
+        f"among real rows; first of all {first.where['values']}: {first.where['synthetic']} "
+        f"synthetic rows, {first.where['real']} real ones, times {interval(first)}.",
+    )
+
+
+def _uneven(records: Sequence[Record], best: str) -> Iterator[Verdict]:
     """The column of numbers that is furthest off value by value; if none is, nothing is said.
 
     Agreement of few rows is noise: shares of so many rows err by half a root of their number at
@@ -181,7 +220,7 @@ def _uneven(records: Sequence[Record]) -> Iterator[Verdict]:
         yield Verdict(
             BAD,
             f"numbers: value by value {worst.where['column']} agrees by {number(worst.value, 3)}, "
-            f"other real rows by {number(worst.ceiling, 3)}: some values come too often, others "
+            f"{best} by {number(worst.ceiling, 3)}: some values come too often, others "
             "too seldom.",
         )
 
