@@ -124,7 +124,7 @@ class TabularRun(Run):
         sides: dict[str, tuple[np.ndarray, np.ndarray]]
         if isinstance(model, TableSynthesizer):
             assert isinstance(self.fitting.material, RowMaterial)
-            made = model.codec.encode(model.sample(PREVIEWED, Key(0, ("preview",))))
+            made = model.encode(model.sample(PREVIEWED, Key(0, ("preview",))))
             sides = {
                 name: (real, np.bincount(made[:, i], minlength=len(real)) / len(made))
                 for i, (name, real) in enumerate(

@@ -29,7 +29,7 @@ class GenerateRecords:
             `OUT.json`: where the rows come from.
         rows: How many.
         seed: The same seed gives the same records.
-        where: `column=value` that all of them have.
+        where: `column=value` that all of them have; of numbers and dates also `age=60..80`.
         targets: `column=level:share,…` for equalisation, several columns at once.
         real: The real table, whose joint shares are raked to the targets, rather than those of
             rows that the model makes; it also tells how many people stand behind them. Not for a
@@ -108,10 +108,10 @@ class GenerateRecords:
         def draw(rows: int, root: Key, more: Mapping[str, str]) -> "Table":
             return model.sample(rows, root, {**where, **more})
 
-        targets, report = parse_targets(self.targets, model.codec.schema), None
+        targets, report = parse_targets(self.targets, model.schema), None
         if targets:
             if self.real is not None:
-                joint = tables.read(self.real, model.codec.schema)
+                joint = tables.read(self.real, model.schema)
                 for name, value in where.items():
                     joint = joint.take(joint.where(name, value).nonzero()[0])
             else:
@@ -200,7 +200,7 @@ def add(p: Any) -> None:
     group.add_argument("--rows", type=int, help="how many records")
     group.add_argument(
         "--where", action="append", metavar="COLUMN=VALUE",
-        help="what all records have; of codes 1 or 0, e.g. 250=1",
+        help="what all records have, e.g. sex=F or age=60..80; of codes 1 or 0, e.g. 250=1",
     )  # fmt: skip
     group.add_argument(
         "--target", action="append", metavar="COLUMN=LEVEL:SHARE,…",

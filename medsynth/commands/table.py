@@ -1,6 +1,6 @@
 """`medsynth evaluate table`: synthetic rows, or subjects with codes, against real ones."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from medsynth.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from medsynth.core.codes import Codes
+    from medsynth.core.table import Schema, Table
     from medsynth.evaluation.records import Section
     from medsynth.evaluation.report import Picture
 
@@ -89,8 +90,14 @@ class EvaluateTable:
             )  # fmt: skip
         declared = tables.read_schema(self.schema) if self.schema else None
         real = tables.read(self.real, declared)
-        made = tables.read(self.synthetic, real.schema)
-        held_out = tables.read(self.held_out, real.schema) if self.held_out else None
+        made = tables.read(self.synthetic, real.schema, more_levels=True)
+        held_out = None
+        if self.held_out is not None:
+            held_out = tables.read(self.held_out, made.schema, more_levels=True)
+            _tell_new(real.schema, held_out, self.held_out)
+        _tell_new(real.schema, made, self.synthetic)
+        schema = made.schema if held_out is None else held_out.schema
+        real, made = replace(real, schema=schema), replace(made, schema=schema)
         key = Key(self.seed, ("table",))
         return measured.measure(
             real, made, key, held_out=held_out, target=self.target, subgroup=self.subgroup
@@ -146,6 +153,17 @@ class EvaluateTable:
                     error.expected, error.found, path, "Name them with --subject and --code."
                 ) from error
             return tables.read_codes(path, *OWN, self.digits)[0]
+
+
+def _tell_new(known: "Schema", table: "Table", path: Path) -> None:
+    """Say which names of a file no real row has; they count as values of their own."""
+    for column in table.schema.modelled:
+        names = column.levels[len(known.column(column.name).levels) :]
+        new = [name for name in names if table.where(column.name, name).any()]
+        if new:
+            more = f" and {len(new) - 5} more" if len(new) > 5 else ""
+            told = ", ".join(map(repr, new[:5])) + more
+            console.say(f"warning: {path} has {column.name} {told}, which no real row has")
 
 
 def add(verbs: Any) -> None:

@@ -32,19 +32,40 @@ TEXTS = ("object", "str", "string")
 MOST_LEVELS = 2000
 """A column of names with more is refused: it would be learnt by heart."""
 
+OTHER_DATE = re.compile(r"\d{1,2}[/.]\d{1,2}[/.]\d{4}|\d{4}/\d{1,2}/\d{1,2}")
+COMMA = re.compile(r"-?\d+,\d+")
+FOREIGN = (
+    (
+        OTHER_DATE,
+        "dates as 1976-11-16",
+        "Convert them, for example by pandas.to_datetime(…, dayfirst=True).",
+    ),
+    (COMMA, "numbers with a point, as 1.5", "Save the table with points."),
+)
+"""Ways of writing that would silently make names, or an identifier, of dates and numbers."""
+
+MOST_ODD = 5
+"""Different texts among numbers, such as `<0.5`, that are taken for reasons why one is missing."""
+
+FEWEST_NUMBERS = 20
+"""Different numbers that such a column has at least: `1`, `2` and `3+` are names."""
+
 TOO_MANY = 0.5
 """Share of rows with a name of their own from which on a column of names is an identifier."""
 
 MOST_DECIMALS = 6
 
 
-def from_frame(frame: "pd.DataFrame", schema: Schema | None = None) -> Table:
+def from_frame(
+    frame: "pd.DataFrame", schema: Schema | None = None, *, more_levels: bool = False
+) -> Table:
     """A table from a frame.
 
     Args:
         frame: Any dtypes; texts are looked at, to find numbers and dates in them.
         schema: Declared columns; others are inferred, and say so, as do columns whose range was
             left open.
+        more_levels: Names that a column's inferred levels do not have come after them.
 
     Raises:
         DataError: Doubled headings, mixed or infinite values, more than 2,000 names in a column,
@@ -65,7 +86,9 @@ def from_frame(frame: "pd.DataFrame", schema: Schema | None = None) -> Table:
     values: dict[str, np.ndarray] = {}
     missing: dict[str, np.ndarray] = {}
     for name, heading in zip(headings, frame.columns, strict=True):
-        column, values[name], absent = _column(name, frame[heading], declared.get(name))
+        column, values[name], absent = _column(
+            name, frame[heading], declared.get(name), more_levels
+        )
         columns.append(column)
         if absent.any():
             missing[name] = absent
@@ -108,7 +131,7 @@ def to_frame(table: Table) -> "pd.DataFrame":
 
 
 def _column(
-    name: str, series: "pd.Series[Any]", declared: Column | None
+    name: str, series: "pd.Series[Any]", declared: Column | None, more_levels: bool
 ) -> tuple[Column, np.ndarray, np.ndarray]:
     """Column, values, and why they are missing."""
     import pandas as pd
@@ -140,6 +163,14 @@ def _column(
         numbers = _numbers(texts, absent == 0)
         if numbers is None:
             _refuse_infinite(name, texts, absent == 0)
+        if numbers is None and declared is None:
+            _refuse_foreign(name, texts[absent == 0])
+            odd = _odd(texts, absent == 0)
+            absent = np.where(np.isin(texts, odd), 1 + len(marks), absent).astype(np.int16)
+            for index, mark in enumerate(odd, 1 + len(marks)):
+                absent[texts == mark] = index
+            marks = (*marks, *odd)
+            numbers = _numbers(texts, absent == 0) if odd else None
     here = absent == 0
     if declared is None:
         levels = _levels(series, texts, here, dtype)
@@ -161,13 +192,24 @@ def _column(
             texts = plain if texts is None else _matched(texts, plain, column.levels)
         assert texts is not None
         place = {level: index for index, level in enumerate(column.levels)}
-        unknown = sorted({t for t in texts[here] if t not in place})[:3]
-        if unknown:
-            raise DataError(f"levels of {name}", ", ".join(map(repr, unknown)), name)
+        unknown = sorted({t for t in texts[here] if t not in place})
+        if unknown and more_levels and column.inferred:
+            column = replace(column, levels=(*column.levels, *unknown))
+            place = {level: index for index, level in enumerate(column.levels)}
+        elif unknown:
+            raise DataError(
+                f"levels of {name}", ", ".join(map(repr, unknown[:3])), name,
+                "Correct them, or add them to its levels in the schema.",
+            )  # fmt: skip
         codes = np.array([place.get(t, 0) for t in texts], np.int32)
         return column, codes, absent
     if numbers is None:
-        raise DataError(f"{column.kind} values", "text", name, "Correct it or its kind.")
+        assert texts is not None
+        odd = next(t for t in texts[here] if not (NUMBER.fullmatch(t) or DATE.fullmatch(t)))
+        raise DataError(
+            f"{column.kind} values", f"the text {odd!r}", name,
+            "Correct it or its kind, or name it among its marks in the schema.",
+        )  # fmt: skip
     return _ranged(column, numbers[here]), np.where(here, numbers, 0.0), absent
 
 
@@ -224,6 +266,28 @@ def _refuse_infinite(name: str, texts: np.ndarray, here: np.ndarray) -> None:
     if (endless & here).any() and _numbers(texts, here & ~endless) is not None:
         found = f"infinity in {int((endless & here).sum())} rows"
         raise DataError("finite numbers", found, name, "Mark them as missing.")
+
+
+def _refuse_foreign(name: str, known: np.ndarray) -> None:
+    """Dates and numbers in other ways of writing are no names.
+
+    Raises:
+        DataError: All texts of a column are such.
+    """
+    for pattern, expected, todo in FOREIGN:
+        if len(known) and all(pattern.fullmatch(t) for t in known):
+            raise DataError(expected, repr(str(known[0])), name, todo)
+
+
+def _odd(texts: np.ndarray, here: np.ndarray) -> tuple[str, ...]:
+    """The few texts among numbers or dates that keep a column from being one of these."""
+    for pattern in (NUMBER, DATE):
+        fits = np.array([bool(pattern.fullmatch(t)) for t in texts]) & here
+        odd = tuple(sorted(set(texts[here & ~fits])))
+        enough = len(set(texts[fits])) >= FEWEST_NUMBERS
+        if odd and enough and len(odd) <= MOST_ODD and fits.sum() > 0.5 * here.sum():
+            return odd
+    return ()
 
 
 def _numbers(texts: np.ndarray, here: np.ndarray) -> np.ndarray | None:

@@ -18,6 +18,8 @@ from medsynth.errors import ConfigError, DataError
 NAMED = ("categorical", "ordinal", "binary")
 NUMBERS = ("continuous", "integer", "date")
 KINDS = (*NAMED, *NUMBERS, "identifier")
+RANGE = ".."
+"""Between the ends of a range in a condition."""
 
 
 @dataclass(frozen=True)
@@ -222,16 +224,17 @@ class Table:
         return count
 
     def where(self, name: str, value: str) -> np.ndarray:
-        """Rows in which a column has a value, boolean.
+        """Rows in which a column has a value, or lies in a range such as `60..80`, boolean.
 
         Raises:
-            ConfigError: The column has no such level, or the text is no number.
+            ConfigError: The column has no such level, or the text is no number and no range.
         """
         column = self.schema.column(name)
         here = self.absent(name) == 0
         if value in column.marks:
             return self.absent(name) == 1 + column.marks.index(value)
-        return here & (self.values[name] == number_of(column, value))
+        low, high = ends_of(column, value)
+        return here & (self.values[name] >= low) & (self.values[name] <= high)
 
 
 Draw = Callable[[int, Key, Mapping[str, str]], Table]
@@ -267,6 +270,39 @@ def concatenate(tables: Sequence[Table]) -> Table:
         if any(name in table.missing for table in tables):
             missing[name] = np.concatenate([table.absent(name) for table in tables])
     return Table(schema, values, missing)
+
+
+def is_range(column: Column, text: str) -> bool:
+    """Whether a condition asks for a range of numbers, `60..80`, `60..` or `..80`."""
+    return not column.named and RANGE in text and text not in column.marks
+
+
+def ends_of(column: Column, text: str) -> tuple[float, float]:
+    """First and last number that a condition allows; both are the same for a single value.
+
+    Raises:
+        ConfigError: The column has no such level, the text is neither a number nor a range, or
+            nothing of the range was learnt.
+    """
+    if not is_range(column, text):
+        value = number_of(column, text)
+        return value, value
+    least, most = (
+        -np.inf if column.low is None else column.low,
+        np.inf if column.high is None else column.high,
+    )
+    texts = [part.strip() for part in text.split(RANGE, 1)]
+    open_ = replace(column, low=None, high=None)
+    low, high = (
+        number_of(open_, part) if part else end
+        for part, end in zip(texts, (least, most), strict=True)
+    )
+    if low > high or high < least or low > most:
+        raise ConfigError(
+            f"a range of {column.name} within {least:g} to {most:g}", repr(text), None,
+            "Say low..high; either may be left out.",
+        )  # fmt: skip
+    return low, high
 
 
 def number_of(column: Column, text: str) -> float:

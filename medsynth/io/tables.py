@@ -1,6 +1,7 @@
 """Tables on disk: CSV and Parquet, sparse matrices of codes, and the long form hospitals have."""
 
 import gzip
+import re
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ SEPARATORS = {
 """What else may stand between the columns of a `.csv`, and what to do about it."""
 
 
-def read(path: Path, schema: Schema | None = None) -> Table:
+def read(path: Path, schema: Schema | None = None, *, more_levels: bool = False) -> Table:
     """Read a table.
 
     CSV is read as text, so that what a person wrote can be written again: missing marks, digits,
@@ -37,6 +38,7 @@ def read(path: Path, schema: Schema | None = None) -> Table:
     Args:
         path: `.csv`, `.csv.gz`, `.tsv` or `.parquet`.
         schema: Declared columns; None infers all.
+        more_levels: See `core.frames.from_frame`.
 
     Raises:
         DataError: No such file, another ending, not UTF-8, semicolons or tabs between columns, not
@@ -44,7 +46,12 @@ def read(path: Path, schema: Schema | None = None) -> Table:
     """
     if not path.exists():
         raise DataError("a table", "no such file", path)
-    return from_frame(_frame(path), schema)
+    frame = _frame(path)
+    try:
+        return from_frame(frame, schema, more_levels=more_levels)
+    except DataError as error:
+        place = path if error.where is None else f"{path}, column {error.where}"
+        raise DataError(error.expected, error.found, place, error.todo) from error
 
 
 def write(path: Path, table: Table) -> None:
@@ -192,7 +199,16 @@ def _frame(path: Path) -> "pd.DataFrame":
     except UnicodeDecodeError as error:
         todo = "Convert it, for example with `iconv -f latin1 -t utf-8`."
         raise DataError("text in UTF-8", "another encoding", path, todo) from error
-    except (ValueError, OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except pd.errors.ParserError as error:
+        found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+        if not found:
+            raise DataError("a table", str(error).splitlines()[0], path) from error
+        columns, line, saw = found.groups()
+        todo = "Put texts that have a separator in them between quotation marks."
+        raise DataError(
+            f"{columns} values in each row", f"{saw} in line {line}", path, todo
+        ) from error
+    except (ValueError, OSError, pd.errors.EmptyDataError) as error:
         raise DataError("a table", str(error).splitlines()[0], path) from error
 
 

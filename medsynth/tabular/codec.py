@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medsynth.core.random import Key
-from medsynth.core.table import Column, Schema, Table
-from medsynth.errors import DataError
+from medsynth.core.table import Column, Schema, Table, ends_of, is_range, number_of
+from medsynth.errors import ConfigError, DataError
 
 MOST_POINTS = 64
 """A numeric column with no more different values has a token for each, rows permitting."""
@@ -104,6 +104,13 @@ class Tokens:
         return np.concatenate(
             [np.arange(marks), marks + self.middles()[marks:].argsort(kind="stable").argsort()]
         )
+
+    def within(self, low: float, high: float) -> np.ndarray:
+        """Which tokens of numbers may stand for one in a range, without marks, boolean."""
+        points = (self.points >= low) & (self.points <= high)
+        edges = self.knots[::KNOTS]
+        bins = (edges[:-1] <= high) & (edges[1:] >= low)
+        return np.concatenate([points, bins, np.ones(len(self.modes), bool)])
 
     @classmethod
     def fit(
@@ -362,17 +369,20 @@ class Codec:
 
     def allowed(self, name: str, text: str) -> np.ndarray:
         """Tokens of a column that stand for a value, boolean `(size,)`; for a number in a bin, the
-        bin.
+        bin, and for a range of numbers all bins that share something with it.
 
         Raises:
-            ConfigError: No such column or level.
+            ConfigError: No such column or level, or a range of which nothing was learnt.
         """
-        from medsynth.core.table import number_of
-
         tokens = self.columns[self.names.index(self.schema.column(name).name)]
         allowed = np.zeros(tokens.size, bool)
         if text in tokens.column.marks:
             allowed[tokens.column.marks.index(text)] = True
+        elif is_range(tokens.column, text):
+            low, high = ends_of(tokens.column, text)
+            allowed[len(tokens.column.marks) :] = tokens.within(low, high)
+            if not allowed.any():
+                raise ConfigError(f"a range of {name} that has values", repr(text))
         else:
             value = np.array([number_of(tokens.column, text)], float)
             allowed[tokens.encode(value, np.zeros(1, int))[0]] = True

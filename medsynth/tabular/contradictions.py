@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from medsynth.core.table import Table
+from medsynth.core.table import NUMBERS, Table
 
 EXPECTED = 12.0
 """Rows that would have both values if the columns were independent; none has. By chance that
@@ -56,7 +56,7 @@ class Contradictions:
             expected = np.outer(counts.sum(1), counts.sum(0)) / max(table.rows, 1)
             for i, j in np.argwhere((counts == 0) & (expected >= EXPECTED)).tolist():
                 apart.append((a, i, b, j))
-        numbers = [c.name for c in table.schema.modelled if c.kind in ("continuous", "integer")]
+        numbers = [c.name for c in table.schema.modelled if c.kind in NUMBERS]
         rng = np.random.default_rng(0)
         ordered = []
         for a, b in permutations(numbers, 2):

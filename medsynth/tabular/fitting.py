@@ -241,8 +241,9 @@ class Fitting:
             if planted is not None:
                 tokens = planted.canaries.tokens
             return TableSynthesizer.of(
-                material.codec, material.layout, model, state, tokens, material.never, promise
-            )
+                material.schema, material.spans, material.codec, material.layout, model, state,
+                tokens, material.never, promise,
+            )  # fmt: skip
         assert isinstance(material, CodeMaterial)
         hidden = None if planted is None else planted.canaries
         return CodesSynthesizer.of(

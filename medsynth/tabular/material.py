@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from medsynth.config.tabular import Model, Tabular
 from medsynth.core.codes import Codes
 from medsynth.core.random import Key
-from medsynth.core.table import Table
+from medsynth.core.table import Schema, Table
 from medsynth.errors import ConfigError, DataError
 from medsynth.tabular import canaries
 from medsynth.tabular.autoregressive import AutoregressiveGame, AutoregressiveNetwork, hidden_nats
@@ -29,6 +29,7 @@ from medsynth.tabular.kinds import BOUNDED, SMALL, planned
 from medsynth.tabular.medgan import Discriminator, MedGan, MedGanGame
 from medsynth.tabular.models import CodeModel, RowModel
 from medsynth.tabular.sets import CodeRates, SetGame, SetNetwork, set_nats
+from medsynth.tabular.spans import Spans
 from medsynth.tabular.supply import Rows, Subjects
 from medsynth.tabular.vae import VariationalGame, VariationalNetwork, negative_bound
 from medsynth.tabular.vectors import Layout
@@ -113,7 +114,9 @@ class RowMaterial(Material):
     """Rows of a table.
 
     Args:
-        codec: Columns to cells.
+        schema: Of the rows.
+        spans: Dates that are learnt as days since others; none with privacy.
+        codec: Columns to cells, spans in place of these dates.
         layout: Of the cells.
         cells: Rows that are learnt from, canaries included.
         held_out: Rows that tell when to stop.
@@ -121,6 +124,8 @@ class RowMaterial(Material):
         never: What no row that is learnt from contradicts; nothing with privacy.
     """
 
+    schema: Schema
+    spans: Spans
     codec: Codec
     layout: Layout
     cells: Cells
@@ -145,11 +150,13 @@ class RowMaterial(Material):
         """
         key = Key(config.seed)
         order = split(table.rows, config, key)
-        never = Contradictions()
+        never, spans, schema = Contradictions(), Spans(), table.schema
         if given is not None:
             codec = given[0]
         else:
             never = Contradictions.of(table.take(order.learnt))
+            spans = Spans.find(table.take(order.learnt))
+            table = spans.shortened(table)
             rows = table.take(np.sort(order.learnt))
             codec = Codec.fit(rows, config.data.numbers == "modes", config.data.rare)
         whole = codec.cells(table)
@@ -167,7 +174,9 @@ class RowMaterial(Material):
             learnt = Cells(*(np.concatenate(both) for both in zip(learnt, more, strict=True)))
         torch.manual_seed(key.fold("network").integer())
         game = _row_game(config.model, layout, codec, anchored=given is not None)
-        return cls(config, game, planted, codec, layout, learnt, held_out, warm, never)
+        return cls(
+            config, game, planted, schema, spans, codec, layout, learnt, held_out, warm, never
+        )
 
     @property
     def records(self) -> int:

@@ -17,7 +17,7 @@ from torch import Tensor
 from medsynth.config.tabular import Model
 from medsynth.core.codes import Codes
 from medsynth.core.random import Key
-from medsynth.core.table import Table, number_of
+from medsynth.core.table import Schema, Table, ends_of, is_range, number_of
 from medsynth.errors import ConfigError, DataError, ModelError, UsageError
 from medsynth.tabular.autoregressive import AutoregressiveNetwork, hidden_nats
 from medsynth.tabular.codec import Cells, Codec
@@ -25,6 +25,7 @@ from medsynth.tabular.contradictions import Contradictions
 from medsynth.tabular.material import code_network, row_network
 from medsynth.tabular.models import CodeModel, RowModel
 from medsynth.tabular.sets import CodeRates
+from medsynth.tabular.spans import Spans
 from medsynth.tabular.vectors import Layout
 from medsynth.training.game import Noise, Share
 from medsynth.training.weights import load_model, mismatch, save_model
@@ -45,7 +46,9 @@ class TableSynthesizer:
     """A network that has learnt how rows of a table look.
 
     Args:
-        codec: Columns to cells.
+        schema: Of the rows.
+        spans: Dates that are learnt as days since others.
+        codec: Columns to cells, spans in place of these dates.
         layout: Of the cells.
         network: In evaluation mode.
         model: How it was made.
@@ -55,6 +58,8 @@ class TableSynthesizer:
         fingerprint: First 16 digits of the SHA-256 of its file, or "unsaved".
     """
 
+    schema: Schema
+    spans: Spans
     codec: Codec
     layout: Layout
     network: RowModel
@@ -67,6 +72,8 @@ class TableSynthesizer:
     @classmethod
     def of(
         cls,
+        schema: Schema,
+        spans: Spans,
         codec: Codec,
         layout: Layout,
         model: Model,
@@ -83,7 +90,7 @@ class TableSynthesizer:
         network = row_network(model, layout)
         network.load_state_dict(state)
         network.eval().requires_grad_(False)
-        return cls(codec, layout, network, model, canaries, never, promise)
+        return cls(schema, spans, codec, layout, network, model, canaries, never, promise)
 
     def sample(
         self, rows: int, key: Key | int = 0, where: Mapping[str, str] | None = None
@@ -93,7 +100,8 @@ class TableSynthesizer:
         Args:
             rows: How many.
             key: The same key gives the same rows.
-            where: Column → value that all rows have; the others are drawn given these.
+            where: Column → value that all rows have, or a range of numbers or dates such as
+                `60..80`; the others are drawn given these.
 
         Raises:
             UsageError: Less than one row.
@@ -103,14 +111,21 @@ class TableSynthesizer:
         if rows < 1:
             raise UsageError("at least 1 row", str(rows))
         root = key if isinstance(key, Key) else Key(key, ("table",))
-        allowed = {
-            self.codec.names.index(self.codec.schema.column(name).name): self.codec.allowed(name, v)
-            for name, v in (where or {}).items()
-        }
+        where = where or {}
+        asked = {name: self.schema.column(name) for name in where}
+        for name, text in where.items():
+            if text not in asked[name].marks:
+                ends_of(asked[name], text)
+        ours = {name: text for name, text in where.items() if name not in self.spans.names}
+        allowed = {self.codec.names.index(n): self.codec.allowed(n, t) for n, t in ours.items()}
+        exact = {name: text for name, text in ours.items() if not is_range(asked[name], text)}
         cells = self._cells(rows, root, allowed)
         for again in range(TRIES):
-            made = _set(self.codec.decode(cells.tokens, root.fold("values"), cells.offsets), where)
+            days = self.codec.decode(cells.tokens, root.fold("values"), cells.offsets)
+            made = self.spans.restored(_set(days, exact), self.schema, root.fold("dates"))
             faulty = _among(cells.tokens, self.canaries) | (made.broken() > 0)
+            for name in where.keys() - exact.keys():
+                faulty |= ~made.where(name, where[name])
             wrong = np.flatnonzero(faulty | self.never.broken(made))
             if not len(wrong):
                 return made
@@ -120,8 +135,9 @@ class TableSynthesizer:
         raise DataError(
             "rows that contradict neither the rules of the schema nor all real rows",
             f"{len(wrong):,} of {rows:,} that do",
-            ", ".join(f"{name}={text}" for name, text in (where or {}).items()) or None,
-            "The condition asks for what no real row has, or the rules forbid what was learnt.",
+            ", ".join(f"{name}={text}" for name, text in where.items()) or None,
+            "The condition asks for what hardly a real row has, or the rules forbid what was "
+            "learnt.",
         )  # fmt: skip
 
     def _cells(self, rows: int, key: Key, allowed: Mapping[int, np.ndarray]) -> Cells:
@@ -145,7 +161,7 @@ class TableSynthesizer:
         """
         if not isinstance(self.network, AutoregressiveNetwork):
             raise UsageError("an autoregressive model", self.model.kind)
-        tokens = torch.from_numpy(self.codec.encode(table)).long()
+        tokens = torch.from_numpy(self.encode(table)).long()
         total = np.zeros(len(tokens))
         with torch.inference_mode():
             for draw in range(draws):
@@ -154,22 +170,28 @@ class TableSynthesizer:
                 total -= hidden_nats(self.network, tokens, noise).numpy()
         return total / draws * tokens.shape[1]
 
+    def encode(self, table: Table) -> np.ndarray:
+        """Rows as int32 tokens `(N, D)`."""
+        return self.codec.encode(self.spans.shortened(table))
+
     def save(self, path: Path) -> None:
         """Write `model.safetensors`; what it needs to be used again stands inside."""
         arrays = {f"codec.{k}": v for k, v in self.codec.arrays().items()}
         shares = {"layout.shares": np.concatenate(self.layout.shares)}
         told = {
             "what": "rows",
+            "schema": json.dumps(self.schema.to_json()),
+            "spans": json.dumps(self.spans.to_json()),
             "codec": json.dumps(self.codec.to_json()),
             "never": json.dumps(self.never.to_json()),
         }
         _save(path, self, arrays | shares | {"canaries": self.canaries}, told)
 
 
-def _set(table: Table, where: Mapping[str, str] | None) -> Table:
+def _set(table: Table, where: Mapping[str, str]) -> Table:
     """The very values that were asked for, where a token stands for several."""
     values = dict(table.values)
-    for name, text in (where or {}).items():
+    for name, text in where.items():
         column = table.schema.column(name)
         if text not in column.marks:
             values[name] = np.full_like(values[name], number_of(column, text))
@@ -338,8 +360,11 @@ def load(path: Path | str) -> TableSynthesizer | CodesSynthesizer:
             layout = replace(Layout.of(codec, None), shares=shares)
             never = Contradictions.from_json(json.loads(metadata["never"]))
             made = TableSynthesizer.of(
-                codec, layout, model, state, arrays["canaries"], never, promise
-            )
+                Schema.from_json(json.loads(metadata["schema"])) if "schema" in metadata
+                else codec.schema,
+                Spans.from_json(json.loads(metadata.get("spans", "[]"))), codec, layout, model,
+                state, arrays["canaries"], never, promise,
+            )  # fmt: skip
         else:
             known = CodeRates(*(arrays[f"codes.{k}"] for k in ("lengths", "rates", "repeats")))
             hidden = sparse.csr_matrix(arrays["canaries"])

@@ -1,6 +1,7 @@
 """Tables keep what a person wrote: marks, digits, leading zeros, dates, types."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,54 @@ def test_identifiers_are_never_kept() -> None:
 def test_what_is_no_table(bad: pd.DataFrame, words: str) -> None:
     with pytest.raises(DataError, match=words):
         from_frame(bad)
+
+
+def test_a_few_texts_among_numbers_are_reasons_why_one_is_missing(tmp_path: Path) -> None:
+    """One `<0.5` made an identifier of a laboratory value, and the column was gone."""
+    texts = [f"{v / 10:.1f}" for v in range(5, 400)] + ["<0.5", "<0.5", "haemolysed", "NA"]
+    before = pd.DataFrame({"crp": texts, "grade": (["1", "2", "3+"] * 133)[: len(texts)]})
+    table = from_frame(before)
+    crp, grade = table.schema.columns
+    assert (crp.kind, crp.marks) == ("continuous", ("NA", "<0.5", "haemolysed"))
+    assert (grade.kind, grade.levels) == ("categorical", ("1", "2", "3+"))
+    pd.testing.assert_frame_equal(to_frame(table), before)
+    days = [f"2020-{m:02d}-{d:02d}" for m in (1, 2, 3) for d in range(1, 29)] + ["unknown"]
+    born = from_frame(pd.DataFrame({"born": days})).schema.columns[0]
+    assert (born.kind, born.marks) == ("date", ("unknown",))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("16/11/1976", "dates as 1976-11-16.*to_datetime"), ("3.4.1999", "dates as"),
+     ("1,5", r"numbers with a point")],
+)  # fmt: skip
+def test_other_ways_of_writing_are_refused(text: str, words: str, tmp_path: Path) -> None:
+    pd.DataFrame({"a": [text, "", text], "b": [1, 2, 3]}).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(DataError, match=rf"{words}.*" if "to_" in words else words) as refused:
+        tables.read(tmp_path / "a.csv")
+    assert f"{tmp_path / 'a.csv'}, column a" in str(refused.value)
+
+
+def test_other_rows_may_have_more_levels_where_nobody_declared_them(tmp_path: Path) -> None:
+    schema = from_frame(pd.DataFrame({"a": ["x", "y", "x"]})).schema
+    more = pd.DataFrame({"a": ["y", "w", "x"]})
+    with pytest.raises(DataError, match=r"found 'w' in a\. Correct them"):
+        from_frame(more, schema)
+    table = from_frame(more, schema, more_levels=True)
+    assert table.schema.columns[0].levels == ("x", "y", "w")
+    assert table.values["a"].tolist() == [1, 2, 0]
+    declared = Schema((replace(schema.columns[0], inferred=False),))
+    with pytest.raises(DataError, match="add them to its levels"):
+        from_frame(more, declared, more_levels=True)
+    with pytest.raises(DataError, match=r"found the text '<5' in a.*among its marks"):
+        from_frame(pd.DataFrame({"a": ["1", "<5", "7"]}), Schema.from_json(
+            {"columns": [{"name": "a", "kind": "integer"}]}))  # fmt: skip
+
+
+def test_a_row_that_is_too_long_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n1,2,3\n")
+    with pytest.raises(DataError, match=r"2 values in each row, found 3 in line 3.*quotation"):
+        tables.read(tmp_path / "a.csv")
 
 
 def test_files_that_are_no_tables(tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ def test_canaries_are_not_released() -> None:
     cells = model.network.draw(3000, Key(0), {})
     hidden = {row.tobytes() for row in model.canaries}
     assert any(row.tobytes() in hidden for row in cells.tokens)  # the network knows them
-    made = model.codec.encode(model.sample(3000, 0))
+    made = model.encode(model.sample(3000, 0))
     assert not any(row.tobytes() in hidden for row in made)  # and keeps them to itself
 
 
