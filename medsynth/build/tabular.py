@@ -11,7 +11,7 @@ from medsynth import show
 from medsynth.build.run import Pace, Run
 from medsynth.config import Tabular
 from medsynth.core.codes import Codes
-from medsynth.core.frames import memorable
+from medsynth.core.frames import memorable, stand_ins
 from medsynth.core.paths import write_text
 from medsynth.core.random import Key
 from medsynth.core.table import Column, Schema, Table
@@ -47,7 +47,7 @@ class TabularRun(Run):
         folder: `RUN`.
         fitting: At the step to go on from.
         warnings: What a person should know of the records.
-        inferred: Columns that nobody declared.
+        inferred: Columns that nobody declared, or not whole.
     """
 
     def __init__(
@@ -83,6 +83,10 @@ class TabularRun(Run):
             "declare it an identifier"
             for name in (memorable(found) if isinstance(found, Table) else ())
         ]
+        warnings += [
+            f"{name}: is {value:g} a value, or missing? If so, declare it: marks: ['{value:g}']"
+            for name, value in (stand_ins(found) if isinstance(found, Table) else {}).items()
+        ]
         secret = None
         if resume:
             secret = checkpoint.read(folder / "last.pt", world.device).get("secret")
@@ -99,7 +103,8 @@ class TabularRun(Run):
                 tables.write_schema(folder / "schema.yaml", found.schema)
         told_of = {column.name for column in declared.columns} if declared else set()
         columns = found.schema.columns if isinstance(found, Table) else ()
-        return cls(folder, fitting, warnings, [c for c in columns if c.name not in told_of])
+        inferred = [c for c in columns if c.name not in told_of or c.inferred]
+        return cls(folder, fitting, warnings, inferred)
 
     @property
     def ended(self) -> str | None:

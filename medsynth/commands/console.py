@@ -83,6 +83,7 @@ def section(measured: Any, page: Path, as_json: bool) -> None:
     say(measured.title)
     for verdict in measured.verdicts:
         say(f"  {marks[verdict.grade]} {verdict.text}")
+    say("  (+ good, ! bad, ? cannot be told)")
     say()
     say(f"→ {page}")
     if as_json:

@@ -115,7 +115,7 @@ class Train:
 
 
 def _tell_kinds(columns: "Sequence[Column]", schema: Path) -> None:
-    """What columns that nobody declared were taken for, and where to correct it."""
+    """What columns that nobody declared whole were taken for, and where to correct it."""
     from medsynth.core.frames import why
 
     if not columns:

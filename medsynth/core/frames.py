@@ -44,6 +44,9 @@ FOREIGN = (
 )
 """Ways of writing that would silently make names, or an identifier, of dates and numbers."""
 
+STAND_INS = tuple(sign * float(nines) for sign in (-1, 1) for nines in (9, 99, 999, 9999, 99999))
+"""Numbers that forms have for *not known*."""
+
 MOST_ODD = 5
 """Different texts among numbers, such as `<0.5`, that are taken for reasons why one is missing."""
 
@@ -98,12 +101,14 @@ def from_frame(
 def why(column: Column) -> str:
     """What a column was taken for its kind by, in a few words."""
     if column.kind == "identifier":
-        found = "nearly every row has its own"
+        found = "nearly every row has its own; not learnt, numbered anew"
     elif column.dtype in ("category", "ordered", "bool", "boolean"):
         found = f"pandas' type, {len(column.levels)} levels"
     elif column.named:
         two = len(column.levels) == 2
         found = " or ".join(column.levels) if two else f"{len(column.levels)} names"
+        if len(column.levels) < 2:
+            found = f"always {column.levels[0]!r}" if column.levels else "no value at all"
     else:
         of = {"date": "dates", "integer": "whole numbers"}.get(column.kind, "numbers")
         found = f"{of}, {' to '.join(_digits(end, column) for end in column.ends)}"
@@ -121,6 +126,27 @@ def memorable(table: Table) -> tuple[str, ...]:
         for column in table.schema.modelled
         if column.named and table.rows > 20 and len(column.levels) > TOO_MANY * table.rows
     )
+
+
+def stand_ins(table: Table) -> dict[str, float]:
+    """Columns of numbers with one far from all others that often stands for a missing one.
+
+    Returns:
+        By column that number, for example -999.
+    """
+    found = {}
+    for column in table.schema.modelled:
+        if column.kind not in ("integer", "continuous"):
+            continue
+        known = table.values[column.name][table.absent(column.name) == 0]
+        values, counts = np.unique(known, return_counts=True)
+        if len(values) < 3:
+            continue
+        for end, rest in ((0, values[1:]), (-1, values[:-1])):
+            away = float(np.abs(values[end] - rest).min())
+            if values[end] in STAND_INS and counts[end] > 1 and away > float(np.ptp(rest)):
+                found[column.name] = float(values[end])
+    return found
 
 
 def to_frame(table: Table) -> "pd.DataFrame":

@@ -109,7 +109,9 @@ def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
         told = f"{words} {interval(worst, 3)}"
         if metric == "exact_copies_gain":
             told = _copied(records, words, least(worst, chance, own))
-        grade, said = (BAD, bad) if caught else (UNKNOWN, "this attack does not tell")
+        grade, said = (
+            (BAD, bad) if caught else (UNKNOWN, "this attack finds nothing, which proves nothing")
+        )
         yield Verdict(grade, f"{told}: {said}.")
 
 

@@ -10,6 +10,9 @@ from medsynth.core.random import Key
 MOST_DRAWS = 10
 """Samples of a larger side whose figures are averaged."""
 
+SPLITS = 3
+"""Ways to halve one side."""
+
 
 class People(Protocol):
     """Records of people: a table, or codes of subjects."""
@@ -43,7 +46,16 @@ def averaged(
     return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
 
-def halves(people: P, key: Key) -> tuple[P, P]:
-    """Two random halves, for what is told apart where nobody was held out."""
-    order = np.array_split(key.fold("halves").numpy().permutation(len(people)), 2)
-    return people.take(order[0]), people.take(order[1])
+def between_halves(figure: Callable[[P, P], float], people: P, key: Key) -> float:
+    """A figure of one half of records against the other, where nobody was held out.
+
+    Args:
+        figure: Of two sides.
+        people: The records.
+        key: Which records; the mean over three ways to halve them is taken.
+    """
+    found = []
+    for split in range(SPLITS):
+        order = key.fold("halves", split).numpy().permutation(len(people))
+        found.append(figure(*(people.take(half) for half in np.array_split(order, 2))))
+    return float(np.mean(found))

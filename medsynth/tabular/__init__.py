@@ -8,7 +8,7 @@ from medsynth.core.codes import Codes
 from medsynth.core.frames import from_frame, to_frame
 from medsynth.core.random import Key
 from medsynth.core.table import Schema, Table
-from medsynth.errors import DataError
+from medsynth.errors import ConfigError, DataError
 from medsynth.tabular.fitting import Fitting
 from medsynth.tabular.synthesizer import CodesSynthesizer, TableSynthesizer, load
 from medsynth.training.world import World
@@ -28,13 +28,28 @@ class Fitted:
         Args:
             rows: How many.
             seed: The same seed gives the same records.
-            where: Column → value that all rows have; code → 1 or 0.
+            where: Column → value that all rows have, None for a missing one, `"60..80"` for a range
+                of numbers; code → 1 or 0.
+
+        Raises:
+            ConfigError: No such column or value.
+            DataError: The model never makes such a record.
         """
-        where = {name: str(value) for name, value in (where or {}).items()}
+        where = {name: self._text(name, value) for name, value in (where or {}).items()}
         if isinstance(self.model, TableSynthesizer):
             return to_frame(self.model.sample(rows, Key(seed, ("table",)), where))
         made = self.model.sample(rows, Key(seed, ("codes",)), where)
         return made.matrix if self._bare else made
+
+    def _text(self, name: str, value: Any) -> str:
+        """A value as it is written; missing ones by the column's only mark."""
+        if not isinstance(self.model, TableSynthesizer) or not (value is None or value != value):
+            return str(value)
+        marks = self.model.schema.column(name).marks
+        if len(marks) != 1:
+            found = "none" if not marks else ", ".join(map(repr, marks))
+            raise ConfigError("one way to be missing", found, name, "Name the one you mean.")
+        return marks[0]
 
 
 def fit(

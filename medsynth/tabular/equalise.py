@@ -4,7 +4,8 @@ The observed joint distribution of the named columns is raked to the targets, wh
 between them; each combination is then drawn from the model by itself. The model is a callback. No
 model knows more about a group than the records it has seen, so the report says on how many rows a
 combination rests, and what plain weights would have done with them. When they are the model's own
-rather than real ones, they count nobody, and nothing is warned of.
+rather than real ones, they count nobody; then combinations are named that the model seldom makes by
+itself and that many rows are made of.
 
 Knows tables; no networks, no files.
 """
@@ -32,6 +33,10 @@ OWN = "rows of the model's own"
 
 FEW = 10
 """Real rows behind a combination; with fewer, as many synthetic rows are warned of."""
+
+SELDOM, OFTEN = 0.005, 3.0
+"""Share of the model's own rows below which a combination is rare to it, and times as often, from
+which on that is warned of."""
 
 MOST_CELLS = 1_000_000
 MOST_WARNINGS = 10
@@ -137,7 +142,11 @@ def equalised(
         where = {t.column: list(t.shares)[i] for t, i in zip(targets, cell, strict=True)}
         parts.append(draw(int(counts[cell]), key.fold("cell", *where.values()), where))
         support.append(int(seen[cell]))
-        if behind == REAL and support[-1] < FEW <= counts[cell]:
+        few = support[-1] < FEW
+        if behind == OWN:
+            own = support[-1] / seen.sum()
+            few = own < SELDOM and counts[cell] > OFTEN * own * rows
+        if few and counts[cell] >= FEW:
             thin.append((int(counts[cell]), support[-1], where))
     order = key.fold("order").numpy().permutation(rows)
     table = concatenate([concatenate(parts).take(order)])
@@ -151,7 +160,7 @@ def equalised(
         )
         if any(row)
     )  # fmt: skip
-    warnings = tuple(_words(thin))
+    warnings = tuple(_words(thin, behind, int(seen.sum())))
     worth = effective(seen, cells)
     fewest = min(support)
     return table, Report(rows, shares, behind, int(seen.sum()), worth, fewest, warnings)
@@ -213,13 +222,19 @@ def _refuse_conflicts(
                 )
 
 
-def _words(thin: list[tuple[int, int, dict[str, str]]]) -> list[str]:
+def _words(thin: list[tuple[int, int, dict[str, str]]], behind: str, rows: int) -> list[str]:
     """The thinnest combinations in words, the worst first."""
     worst = sorted(thin, key=lambda cell: cell[1] / cell[0])
     words = []
-    for made, behind, where in worst[:MOST_WARNINGS]:
+    for made, there, where in worst[:MOST_WARNINGS]:
         level = ", ".join(f"{column}={text}" for column, text in where.items())
-        words.append(f"{level}: {made:,} synthetic rows rest on {behind} real")
+        told = f"{level}: {made:,} synthetic rows rest on {there} real"
+        if behind == OWN:
+            told = (
+                f"{level}: {made:,} rows of a combination that the model itself makes {there} "
+                f"times in {rows:,}; --real tells how many people stand behind it"
+            )
+        words.append(told)
     if len(worst) > MOST_WARNINGS:
         words.append(f"{len(worst) - MOST_WARNINGS} more combinations like these")
     return words

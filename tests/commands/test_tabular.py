@@ -54,7 +54,8 @@ def test_training_tells_kinds_once_and_how_exposed_canaries_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["phantom", str(tmp_path / "p.csv"), "--rows", "400"]) == 0
-    declared = {"columns": [{"name": "sex", "kind": "binary", "levels": ["F", "M"]}]}
+    declared = {"columns": [{"name": "sex", "kind": "binary", "levels": ["F", "M"]},
+                            {"name": "kps", "kind": "integer", "marks": [""]}]}  # fmt: skip
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(declared))
     config, folder = tmp_path / "table.yaml", tmp_path / "run"
     config.write_text(f"kind: tabular\ndata: {{table: {tmp_path / 'p.csv'}}}\n")

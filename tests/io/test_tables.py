@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 
 from medsynth.core.codes import Codes, same_codes
-from medsynth.core.frames import from_frame, to_frame
+from medsynth.core.frames import from_frame, stand_ins, to_frame
 from medsynth.core.table import Rule, Schema
 from medsynth.errors import ConfigError, DataError, UsageError
 from medsynth.io import tables
@@ -162,6 +162,14 @@ def test_a_few_texts_among_numbers_are_reasons_why_one_is_missing(tmp_path: Path
     days = [f"2020-{m:02d}-{d:02d}" for m in (1, 2, 3) for d in range(1, 29)] + ["unknown"]
     born = from_frame(pd.DataFrame({"born": days})).schema.columns[0]
     assert (born.kind, born.marks) == ("date", ("unknown",))
+
+
+def test_numbers_that_stand_for_missing_ones_are_asked_about() -> None:
+    rng = np.random.default_rng(0)
+    sodium = np.where(rng.random(200) < 0.05, -999, rng.integers(130, 150, 200))
+    age = rng.integers(18, 100, 200)  # 99 is an age among ages
+    table = from_frame(pd.DataFrame({"sodium": sodium, "age": age}))
+    assert stand_ins(table) == {"sodium": -999.0}
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,19 @@ def test_rows_of_the_models_own_are_nobody() -> None:
     assert "real" not in json.dumps(report.to_json())
 
 
+def test_a_combination_that_the_model_seldom_makes_is_warned_of() -> None:
+    """Men with breast cancer by the hundred, and nobody was told."""
+    ward = concatenate([WARD] * 20 + [WARD.take(np.flatnonzero(WARD.where("sex", "F")))] * 40)
+    targets = asked("sex=F:0.2,M:0.8", "site=b:0.7,l:0.1,p:0.2", table=ward)
+    _, report = equalised(resampler(ward), ward, targets, 1000, Key(0), OWN)
+    (warning,) = report.warnings
+    assert warning.startswith("sex=M, site=b: ")
+    assert warning.endswith(f"makes 20 times in {ward.rows:,}; --real tells how many people "
+                            "stand behind it")  # fmt: skip
+    _, calm = equalised(resampler(ward), ward, asked("sex=F:0.5,M:0.5"), 1000, Key(0), OWN)
+    assert calm.warnings == ()
+
+
 def test_shares_are_told_anew_when_rows_change() -> None:
     targets = asked("sex=F:0.5,M:0.5")
     table, report = equalised(resampler(WARD), WARD, targets, 100, Key(0))

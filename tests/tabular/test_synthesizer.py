@@ -53,6 +53,13 @@ def test_conditions_hold_and_the_rest_follows(fitted: tabular.Fitted) -> None:
     men = fitted.sample(4000, where={"sex": "M"})
     assert (men["sex"] == "M").all()
     assert (men["drug"] == "b").mean() == pytest.approx(0.9, abs=0.05)
+    none = fitted.sample(50, where={"weight": None})
+    assert none["weight"].isna().all()
+    older = fitted.sample(200, where={"age": "70..75"})["age"]
+    assert older.between(70, 75).all()
+    assert older.nunique() == 6
+    with pytest.raises(ConfigError, match="one way to be missing, found none in age"):
+        fitted.sample(50, where={"age": None})
     none = fitted.sample(50, where={"weight": ""})
     assert none["weight"].isna().all()
     assert (fitted.sample(50, where={"age": 63})["age"] == 63).all()

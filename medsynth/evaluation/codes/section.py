@@ -13,7 +13,7 @@ from medsynth.evaluation.codes.prediction import prediction
 from medsynth.evaluation.codes.privacy import privacy
 from medsynth.evaluation.disclosure import MIN_ROWS, NAME
 from medsynth.evaluation.records import Record, Section, refused
-from medsynth.evaluation.samples import averaged, halves
+from medsynth.evaluation.samples import averaged, between_halves
 from medsynth.evaluation.statistics import mean_interval
 
 LEARNT = ("pairs_rates_correlation", "pairs_lift_correlation", "detection_auc")
@@ -120,11 +120,15 @@ def _learnt(
     paired = partial(figures.pairs, real)
     yield from _ended([averaged(paired, side, rows, key.fold("pairs")) for side in sides], rows)
     found = partial(figures.detection, key=key.fold("detection"))
-    ideal = found(*halves(real, key)) if held_out is None else found(real, held_out)
+    ideal = (
+        found(real, held_out).value
+        if held_out is not None
+        else between_halves(lambda a, b: found(a, b).value, real, key)
+    )
     n = 2 * min(len(real), len(made), figures.MOST_ROWS)
     yield Record(
         NAME, "detection_auc", {}, *found(real, made), floor=found(real, floor).value,
-        ceiling=ideal.value, n=n,
+        ceiling=ideal, n=n,
     )  # fmt: skip
 
 

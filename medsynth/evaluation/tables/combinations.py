@@ -33,8 +33,8 @@ class Off:
         values: `sex=M`, or `sex=M, site=breast`.
         rows, of: Synthetic rows that have it, and how many there are.
         real, of_real: The same of real rows.
-        factor: How many times as often as among real rows.
-        low, high: 95 % interval of the factor.
+        factor: How many times as often as among real rows; half a row is added to both counts.
+        low, high: 95 % interval of the factor (Jeffreys').
     """
 
     values: str
@@ -78,15 +78,12 @@ def off(real: Table, made: Table) -> tuple[list[Off], int]:
     both = ours + theirs
     tails = stats.binom.cdf(ours, both, fair), stats.binom.sf(ours - 1, both, fair)
     beyond = 2 * np.minimum(*tails) * len(names) < CHANCE
-    more = np.array([[0], [1]])
-    ends = stats.beta.ppf([[0.025], [0.975]], ours + more, theirs + 1 - more)
-    ends = np.where([ours == 0, theirs == 0], [[0.0], [1.0]], ends)  # where beta has no answer
-    with np.errstate(divide="ignore"):
-        factors = _odds(ours / both) / _odds(fair)
-        low, high = _odds(ends) / _odds(fair[0])
+    ends = stats.beta.ppf([[0.025], [0.975]], ours + 0.5, theirs + 0.5)
+    factors = (ours + 0.5) / (theirs + 0.5) / _odds(fair)
+    low, high = _odds(ends) / _odds(fair[0])
     so = (beyond & (factors >= FACTOR)).all(0) | (beyond & (factors <= 1 / FACTOR)).all(0)
     chosen = np.flatnonzero(so)
-    surest = np.maximum(low, 1 / np.maximum(high, 1e-12))[chosen]
+    surest = np.maximum(low, 1 / high)[chosen]
     found = [
         Off(
             names[i], int(ours[i]), made.rows, int(theirs[i]), real.rows,

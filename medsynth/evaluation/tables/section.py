@@ -11,7 +11,7 @@ from medsynth.core.table import Table
 from medsynth.evaluation import disclosure
 from medsynth.evaluation.disclosure import MIN_ROWS, NAME
 from medsynth.evaluation.records import Record, Section, counted
-from medsynth.evaluation.samples import averaged, halves
+from medsynth.evaluation.samples import averaged, between_halves
 from medsynth.evaluation.tables import words
 from medsynth.evaluation.tables.combinations import off
 from medsynth.evaluation.tables.figures import (
@@ -77,7 +77,7 @@ def measure(
         words.method(real, made, again, rows, subgroup),
         tuple(records),
         tuple(words.listings(records)),
-        tuple(words.verdicts(records, "real rows drawn again" if again is None else "real rows")),
+        tuple(words.verdicts(records, held_out=again is not None)),
         words.LIMITS,
     )
 
@@ -150,7 +150,7 @@ def _likeness(
                 NAME, name, {"model": model}, figure(table), floor=ends[0], ceiling=ends[1], n=rows
             )
     found = partial(detection, key=key.fold("detection"))
-    ceiling = found(*halves(real, key)) if again is None else found(real, again)
+    ceiling = between_halves(found, real, key) if again is None else found(real, again)
     floor = found(real, independent)
     for model, table in models.items():
         told = told_apart(real, table, key.fold("detection"))
