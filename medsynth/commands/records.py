@@ -63,6 +63,8 @@ class GenerateRecords:
         if self.real is not None and not self.targets:
             raise UsageError("--target beside --real", "none")
         refuse_foreign(self.out)
+        if self.out.exists():
+            console.say(f"{self.out}: replaces the synthetic rows of before")
         model = tabular.load(self.model)
         if self.real is not None and model.promise is not None:
             raise UsageError(
