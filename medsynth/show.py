@@ -280,9 +280,9 @@ def scatter(
     sides = [np.maximum(side, least) for side in (across, up)]
     axis.plot(*sides, "o", color="#1d2330", markersize=3, alpha=0.5, markeredgewidth=0)
     axis.set(xscale="log", yscale="log", xlabel=names[0], ylabel=names[1], aspect="equal")
-    for side in (axis.xaxis, axis.yaxis):
-        side.set_major_formatter(lambda share, _: f"{100 * share:g} %")
-        side.set_minor_formatter(lambda *_: "")
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+        scale.set_minor_formatter(lambda *_: "")
     axis.grid(color="#d9dde5")
     axis.set_axisbelow(True)
     axis.set_title(title, fontsize=10, loc="left")
