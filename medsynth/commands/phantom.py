@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from medsynth import __version__
 from medsynth.commands import console
 from medsynth.errors import UsageError
 
@@ -69,7 +70,8 @@ class Phantom:
         return 0
 
     def _made_from(self, index: int) -> dict[str, Any]:
-        return {"made_by": "phantom", "seed": self.seed, "index": index,
+        """What a finished case must have been made from; another version makes other phantoms."""
+        return {"medsynth": __version__, "made_by": "phantom", "seed": self.seed, "index": index,
                 "spacing_mm": self.spacing_mm,
                 "healthy": index >= self.cases - self.healthy}  # fmt: skip
 

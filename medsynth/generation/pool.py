@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from medsynth import __version__
 from medsynth.core.labels import BRAIN
 from medsynth.errors import DataError
 from medsynth.generation import cases, failures
@@ -52,7 +53,7 @@ def generate(
                 failures.note(folder, job.name, error)
                 yield job, error
                 continue
-            if cases.is_done(folder, job.name, provenance):
+            if cases.is_done(folder, job.name, {**provenance, "medsynth": __version__}):
                 yield job, None
                 continue
             try:

@@ -115,6 +115,17 @@ def test_every_phantom_is_the_same_whoever_makes_it(phantoms: Path, tmp_path: Pa
             assert twin.read_bytes() == path.read_bytes()
 
 
+def test_a_cohort_is_not_finished_by_another_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["phantom", str(tmp_path / "c"), "--spacing-mm", "5", "--cases"]
+    assert main([*command, "1"]) == 0
+    monkeypatch.setattr("medsynth.commands.phantom.__version__", "9.9")
+    assert main([*command, "2"]) == 1
+    assert "made with the same medsynth" in capsys.readouterr().err
+    assert not (tmp_path / "c" / "BraTS-PHM-00001-000").exists()
+
+
 def test_index_check_tissue_and_show(phantoms: Path, tmp_path: Path) -> None:
     cohort = tmp_path / "cohort.json"
     assert main(["index", str(phantoms), "--scheme", "brats2024-gli", "-o", str(cohort),
