@@ -1,10 +1,11 @@
-"""`medsynth resample`: a cohort on voxels of another size."""
+"""`medsynth resample`: a cohort, or one label map, on voxels of another size."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsynth.commands import console
+from medsynth.errors import UsageError
 
 if TYPE_CHECKING:
     from medsynth.core.cohort import Case
@@ -12,11 +13,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Resample:
-    """Write a cohort on voxels of one size, for example 2 mm for two CPU cores.
+    """Write a cohort, or one label map, on voxels of one size, for example 2 mm for two CPU cores.
 
     Args:
-        cohort: A cohort.json or its folder.
-        out: `OUT/<case>/…` in BraTS-2023 names and `OUT/cohort.json`.
+        cohort: A cohort.json or its folder; or a label map in the *brain* scheme.
+        out: `OUT/<case>/…` in BraTS-2023 names and `OUT/cohort.json`; for a label map the file.
         spacing_mm: Edge of a voxel.
         json: Print the answer as JSON.
     """
@@ -28,6 +29,29 @@ class Resample:
 
     def run(self) -> int:
         """Do what is missing; failures go to `OUT/failures.json`."""
+        from medsynth.io.layouts import NIFTI
+
+        return self._map() if NIFTI.search(self.cohort.name) else self._cohort()
+
+    def _map(self) -> int:
+        """One label map, and a sidecar that remembers where it comes from."""
+        from medsynth.core.labels import BRAIN
+        from medsynth.generation import cases
+        from medsynth.imaging.resample import resample_labels
+        from medsynth.io.layouts import NIFTI
+        from medsynth.io.nifti import read_labels
+
+        if not NIFTI.search(self.out.name):
+            raise UsageError("a label map *.nii.gz as --out, as what is read", repr(self.out.name))
+        labels = resample_labels(read_labels(self.cohort, BRAIN), self.spacing_mm)
+        asked = {"spacing_mm": self.spacing_mm}
+        told = cases.write_edited(self.out, labels, [], [self.cohort], asked=asked, overwrite=False)
+        console.say(f"→ {self.out}")
+        if self.json:
+            console.answer(told)
+        return 0
+
+    def _cohort(self) -> int:
         from medsynth.core.cohort import Cohort
         from medsynth.errors import DataError
         from medsynth.generation import failures
@@ -105,11 +129,14 @@ def add(verbs: Any) -> None:
     """Tell argparse about the verb."""
     p = verbs.add_parser(
         "resample",
-        help="write a cohort on voxels of another size",
+        help="write a cohort, or a label map, on voxels of another size",
         description=console.summary(Resample),
-        epilog="Example: medsynth resample tissue/cohort.json --spacing-mm 2 -o tissue-2mm",
+        epilog="Examples: medsynth resample tissue/cohort.json --spacing-mm 2 -o tissue-2mm;  "
+        "medsynth resample case-brain.nii.gz --spacing-mm 2 -o case-2mm-brain.nii.gz",
     )
-    p.add_argument("cohort", type=Path, metavar="COHORT", help="a cohort.json or its folder")
+    p.add_argument(
+        "cohort", type=Path, metavar="COHORT", help="a cohort.json or its folder; or a label map"
+    )
     p.add_argument(
         "-o",
         "--out",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medsynth.commands import console
-from medsynth.errors import UsageError
+from medsynth.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,8 @@ class Show:
     """Three planes of every file; scans with the outlines of their case's label map.
 
     Args:
-        files: Scans and label maps; label maps are known by the ending `-brain` or `-seg` of
-            their names, or by what their headers say.
+        files: Scans and label maps, or the folder of a case; label maps are known by the ending
+            `-brain` or `-seg` of their names, or by what their headers say.
         out: The PNG.
         scheme: Scheme of label maps other than `-brain`; None takes that of BraTS 2023 for
             `-seg` and *brain* for others.
@@ -36,7 +36,7 @@ class Show:
         if self.out.suffix.lower() != ".png":
             raise UsageError("a picture *.png as --out", repr(self.out.name))
         values: list[tuple[str, Volume | LabelMap]] = []
-        for path in self.files:
+        for path in (file for given in self.files for file in _files(given)):
             stem = NIFTI.sub("", path.name)
             if stem.endswith("brain"):
                 values.append((stem, read_labels(path, BRAIN)))
@@ -51,15 +51,45 @@ class Show:
         return 0
 
 
+def _files(path: Path) -> list[Path]:
+    """A file, or those of a case's folder: its scans, then the label map that says most.
+
+    Raises:
+        DataError: A folder without scans.
+    """
+    from medsynth.core.cohort import MODALITIES
+    from medsynth.io.layouts import NIFTI
+
+    if not path.is_dir():
+        return [path]
+    found = {NIFTI.sub("", f.name): f for f in sorted(path.iterdir()) if NIFTI.search(f.name)}
+    if not found:
+        todo = "Name the folder of one case, or its files."
+        raise DataError("scans or label maps", "none", path, todo)
+
+    def ending(end: str) -> list[Path]:
+        return [file for stem, file in found.items() if stem.endswith(end)]
+
+    scans = [file for modality in MODALITIES for file in ending(modality)]
+    return [*scans, *(ending("brain") or ending("seg"))] or list(found.values())
+
+
 def add(verbs: Any) -> None:
     """Tell argparse about the verb."""
     p = verbs.add_parser(
         "show",
         help="a picture of scans and label maps",
         description=console.summary(Show),
-        epilog="Example: medsynth show case-t1c.nii.gz case-brain.nii.gz -o picture.png",
+        epilog="Examples: medsynth show case-t1c.nii.gz case-brain.nii.gz -o picture.png;  "
+        "medsynth show cohort/case -o picture.png",
     )
-    p.add_argument("files", type=Path, nargs="+", metavar="FILE", help="scans and label maps")
+    p.add_argument(
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="scans and label maps, or a case's folder",
+    )
     p.add_argument("-o", "--out", type=Path, required=True, help="the picture, *.png")
     p.add_argument("--scheme", help="of label maps (default: brats2023 for *-seg, else brain)")
     p.set_defaults(make=lambda a: Show(tuple(a.files), a.out, a.scheme))

@@ -115,6 +115,25 @@ def test_every_phantom_is_the_same_whoever_makes_it(phantoms: Path, tmp_path: Pa
             assert twin.read_bytes() == path.read_bytes()
 
 
+def test_one_case_and_one_label_map_are_enough(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = phantoms / "BraTS-PHM-00000-000"
+    assert main(["show", str(case), "-o", str(tmp_path / "case.png")]) == 0
+    assert (tmp_path / "case.png").stat().st_size > 10_000
+    assert main(["show", str(phantoms), "-o", str(tmp_path / "all.png")]) == 1
+    assert "folder of one case" in capsys.readouterr().err
+    brain, out = case / f"{case.name}-brain.nii.gz", tmp_path / "coarse-brain.nii.gz"
+    assert main(["resample", str(brain), "--spacing-mm", "5", "-o", str(out)]) == 0
+    assert read_labels(out, BRAIN).spacing_mm == pytest.approx((5, 5, 5), abs=0.1)
+    told = json.loads((tmp_path / "coarse.json").read_text())
+    assert told["subject"] == "BraTS-PHM-00000"
+    assert told["asked"] == {"spacing_mm": 5.0}
+    assert main(["generate", "phantom", str(out), "-o", str(tmp_path / "made")]) == 0
+    assert main(["resample", str(brain), "--spacing-mm", "5", "-o", str(out)]) == 1
+    assert main(["resample", str(brain), "-o", str(tmp_path / "folder")]) == 2
+
+
 def test_a_cohort_is_not_finished_by_another_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
