@@ -11,7 +11,7 @@ from medsynth import show
 from medsynth.build.run import Pace, Run
 from medsynth.config import Tabular
 from medsynth.core.codes import Codes
-from medsynth.core.frames import memorable, stand_ins
+from medsynth.core.frames import breaking, memorable, stand_ins
 from medsynth.core.paths import write_text
 from medsynth.core.random import Key
 from medsynth.core.table import Column, Schema, Table
@@ -86,6 +86,10 @@ class TabularRun(Run):
         warnings += [
             f"{name}: is {value:g} a value, or missing? If so, declare it: marks: ['{value:g}']"
             for name, value in (stand_ins(found) if isinstance(found, Table) else {}).items()
+        ]
+        warnings += [
+            f"{rows:,} real rows break the rule {told}: no such row will be made"
+            for told, rows in (breaking(found) if isinstance(found, Table) else [])
         ]
         secret = None
         if resume:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 JOINT_ROWS = 20_000
 """Rows that the model makes to know how its levels go together, when no real table is named."""
 
+LOOKED_AT = 4_000
+"""Rows that tell how often the model makes what is asked for."""
+
 OPTIONS = ("where", "target", "real", "epsilon", "k", "quasi")
 """Options that only records have, beside how many rows."""
 
@@ -127,6 +130,7 @@ class GenerateRecords:
                 f"{report.rows_behind:,} {behind}" + ("" if self.real else ", which are nobody")
             )
         else:
+            _tell_seldom(model, where)
             table = model.sample(self.rows, key, where)
         if self.k is not None:
             quasi = parse_quasi(self.quasi, table)
@@ -182,6 +186,24 @@ def refuse_foreign(out: Path) -> None:
 def sidecar(out: Path) -> Path:
     """`OUT.json`: where rows come from."""
     return out.with_name(out.name + ".json")
+
+
+def _tell_seldom(model: "TableSynthesizer", where: Mapping[str, str]) -> None:
+    """Warn of rows that the model seldom makes by itself: nobody knows how many people they are."""
+    import numpy as np
+
+    from medsynth.tabular.equalise import SELDOM
+
+    if not where:
+        return
+    made = model.sample(LOOKED_AT, 0)
+    fit = np.logical_and.reduce([made.where(name, text) for name, text in where.items()])
+    if fit.mean() < SELDOM:
+        told = ", ".join(f"{name}={text}" for name, text in where.items())
+        console.say(
+            f"warning: {told}: by itself the model makes {int(fit.sum())} such rows in "
+            f"{LOOKED_AT:,}; few or no real people may stand behind them"
+        )
 
 
 def _conditions(texts: tuple[str, ...]) -> dict[str, str]:

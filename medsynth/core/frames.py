@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medsynth.core.table import Column, Schema, Table
+from medsynth.core.table import DATE, Column, Schema, Table, ends_of
 from medsynth.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ GONE = "<NA>"
 
 NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
 INFINITE = re.compile(r"[-+]?inf(inity)?", re.IGNORECASE)
-DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2})?)?")
 IDENTITY = re.compile(r"(^|[\W_])(id|ids|uid|uuid|mrn|nbr|guid|key)($|[\W_])", re.IGNORECASE)
 
 TEXTS = ("object", "str", "string")
@@ -74,6 +73,7 @@ def from_frame(
         DataError: Doubled headings, mixed or infinite values, more than 2,000 names in a column,
             no rows, or values that a declared column does not allow: other levels, numbers
             outside a declared range.
+        ConfigError: A rule for a column or a value that there is not.
     """
     headings = [str(name) for name in frame.columns]
     twice = sorted({name for name in headings if headings.count(name) > 1})
@@ -95,7 +95,12 @@ def from_frame(
         columns.append(column)
         if absent.any():
             missing[name] = absent
-    return Table(Schema(tuple(columns), schema.rules if schema else ()), values, missing)
+    whole = Schema(tuple(columns), schema.rules if schema else ())
+    for rule in whole.rules:
+        for name, text in (rule.when, rule.never):
+            if text not in whole.column(name).marks:
+                ends_of(whole.column(name), text)
+    return Table(whole, values, missing)
 
 
 def why(column: Column) -> str:
@@ -126,6 +131,16 @@ def memorable(table: Table) -> tuple[str, ...]:
         for column in table.schema.modelled
         if column.named and table.rows > 20 and len(column.levels) > TOO_MANY * table.rows
     )
+
+
+def breaking(table: Table) -> list[tuple[str, int]]:
+    """Rules that rows of a table break, in words, and how many do."""
+    found = []
+    for rule in table.schema.rules:
+        told = f"{'='.join(rule.when)}, never {'='.join(rule.never)}"
+        only = replace(table, schema=replace(table.schema, rules=(rule,)))
+        found.append((told, int(only.broken().sum())))
+    return [(told, rows) for told, rows in found if rows]
 
 
 def stand_ins(table: Table) -> dict[str, float]:

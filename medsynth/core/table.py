@@ -5,6 +5,7 @@ stands why a value is missing, because "not asked" and "refused" are different a
 file.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,6 +19,8 @@ from medsynth.errors import ConfigError, DataError
 NAMED = ("categorical", "ordinal", "binary")
 NUMBERS = ("continuous", "integer", "date")
 KINDS = (*NAMED, *NUMBERS, "identifier")
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2})?)?")
+DAY_S = 86_400
 RANGE = ".."
 """Between the ends of a range in a condition."""
 
@@ -130,10 +133,12 @@ class Schema:
         return tuple(column for column in self.columns if column.kind != "identifier")
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON and YAML have it; defaults are left out."""
+        """As JSON and YAML have it; defaults are left out, dates are written as dates."""
         columns = []
         for column in self.columns:
             plain = {k: v for k, v in vars(column).items() if v != getattr(Column, k, None)}
+            if column.kind == "date":
+                plain |= {k: as_written(column, plain[k]) for k in ("low", "high") if k in plain}
             columns.append({k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()})
         rules = [{"when": list(rule.when), "never": list(rule.never)} for rule in self.rules]
         return {"schema": "medsynth-table/1", "columns": columns, "rules": rules}
@@ -153,6 +158,8 @@ class Schema:
             for column in plain:
                 if column.get("kind") == "continuous":
                     column.setdefault("decimals", None)  # reading rows finds them
+                if column.get("kind") == "date":
+                    column |= {k: _day(column[k]) for k in ("low", "high") if k in column}
                 if column.get("kind") == "count":
                     column |= {"kind": "integer", "low": max(column.get("low") or 0.0, 0.0)}
             columns = tuple(Column(**column) for column in plain)
@@ -162,13 +169,25 @@ class Schema:
                 )
                 for r in data.get("rules", ())
             )
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ConfigError("a table schema (columns, rules)", repr(error), where) from error
-        schema = cls(columns, rules)
-        for rule in rules:
-            for name, _ in (rule.when, rule.never):
-                schema.column(name)
-        return schema
+        return cls(columns, rules)
+
+
+def as_written(column: Column, value: float) -> str:
+    """A number as a person writes it; dates as 2026-11-25, with the time of day if they have it."""
+    if column.kind != "date" or not np.isfinite(value):
+        return f"{value:g}"
+    stamp = str(np.datetime64(round(value * DAY_S), "s"))
+    return stamp.replace("T", " ") if column.decimals else stamp[:10]
+
+
+def _day(value: object) -> float | None:
+    """Days since 1970 of what YAML or JSON has for a date: itself a number, a date or a text."""
+    if value is None or isinstance(value, int | float):
+        return value
+    text = str(value).replace(" ", "T")
+    return float(np.datetime64(text, "s").astype("int64") / DAY_S)
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,9 +316,12 @@ def ends_of(column: Column, text: str) -> tuple[float, float]:
         number_of(open_, part) if part else end
         for part, end in zip(texts, (least, most), strict=True)
     )
-    if low > high or high < least or low > most:
+    if low > high and all(texts):
+        raise ConfigError("a range low..high", repr(text), column.name, "Exchange its ends.")
+    if high < least or low > most:
+        ends = f"{as_written(column, least)} to {as_written(column, most)}"
         raise ConfigError(
-            f"a range of {column.name} within {least:g} to {most:g}", repr(text), None,
+            f"a range of {column.name} within {ends}", repr(text), None,
             "Say low..high; either may be left out.",
         )  # fmt: skip
     return low, high
@@ -324,18 +346,33 @@ def number_of(column: Column, text: str) -> float:
             None,
             f"Did you mean {near[0]!r}?" if near else None,
         )
-    try:
-        if column.kind == "date":
-            value = float(np.datetime64(text, "s").astype("int64") / 86400)
-        else:
-            value = float(text)
-    except ValueError:
-        raise ConfigError(f"{column.name} as {column.kind}", repr(text)) from None
+    value = _number(column, text)
     low = -np.inf if column.low is None else column.low
     high = np.inf if column.high is None else column.high
     if not low <= value <= high:
+        ends = f"{as_written(column, low)} to {as_written(column, high)}"
         raise ConfigError(
-            f"{column.name} from {low:g} to {high:g}", repr(text), None,
-            "Nothing beyond was learnt.",
-        )  # fmt: skip
+            f"{column.name} from {ends}", repr(text), None, "Nothing beyond was learnt."
+        )
+    return value
+
+
+def _number(column: Column, text: str) -> float:
+    """A number or a day as it is written.
+
+    Raises:
+        ConfigError: It is none, or finer than the column has them.
+    """
+    if column.kind == "date":
+        if not DATE.fullmatch(text):
+            raise ConfigError(f"{column.name} as a date, 1976-11-16", repr(text))
+        return _day(text) or 0.0
+    try:
+        value = float(text)
+    except ValueError:
+        raise ConfigError(f"{column.name} as {column.kind}", repr(text)) from None
+    digits = 0 if column.kind == "integer" else column.decimals
+    if digits is not None and round(value, digits) != value:
+        places = "a whole number" if digits == 0 else f"a number with {digits} decimals at most"
+        raise ConfigError(f"{column.name} as {places}", repr(text))
     return value

@@ -60,6 +60,9 @@ dozen 95 % intervals one often misses chance by luck."""
 BELOW = 0.02
 """How far below one half a detector must lie to have met copies."""
 
+REVERSIBLE = ("membership_auc", "nearer_to_members")
+"""Figures that held-out people who were trained on, or copied, push below chance."""
+
 BARRED = ("membership_tpr_at_1_fpr", "nearer_to_members", "exact_copies_gain")
 """Figures that must lie above the interval of their control, too."""
 
@@ -109,9 +112,11 @@ def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
         told = f"{words} {interval(worst, 3)}"
         if metric == "exact_copies_gain":
             told = _copied(records, words, least(worst, chance, own))
-        grade, said = (
-            (BAD, bad) if caught else (UNKNOWN, "this attack finds nothing, which proves nothing")
-        )
+        grade, said = UNKNOWN, "this attack finds nothing, which proves nothing"
+        if caught:
+            grade, said = BAD, bad
+        elif metric in REVERSIBLE and _below(worst, chance, own):
+            grade, said = BAD, "held-out people are nearer than members: were they held out?"
         yield Verdict(grade, f"{told}: {said}.")
 
 
@@ -141,6 +146,11 @@ def repeats(detection: Record) -> Verdict | None:
         f"detection: {interval(detection, 3)}, below one half and below real records "
         f"({number(detection.ceiling, 3)}): synthetic records repeat real ones.",
     )
+
+
+def _below(record: Record, chance: float, others: Sequence[Record]) -> bool:
+    """Whether a figure lies as far below chance as `least` lies above it."""
+    return (record.value or 0.0) < 2 * chance - least(record, chance, others)
 
 
 def beyond(record: Record, chance: float, others: Sequence[Record]) -> float:

@@ -1,10 +1,10 @@
 """Tables on disk: CSV and Parquet, sparse matrices of codes, and the long form hospitals have."""
 
+import csv
 import gzip
-import re
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
@@ -192,6 +192,7 @@ def _frame(path: Path) -> "pd.DataFrame":
         separator = "\t" if path.suffix == ".tsv" else ","
         if separator == ",":
             _refuse_separated(path)
+        _refuse_uneven(path, separator)
         whole: dict[str, Any] = {"dtype": str, "keep_default_na": False, "sep": separator}
         frame = pd.read_csv(path, encoding="utf-8-sig", header=None, **whole)
         frame.columns = pd.Index(frame.iloc[0].astype(str))
@@ -199,16 +200,7 @@ def _frame(path: Path) -> "pd.DataFrame":
     except UnicodeDecodeError as error:
         todo = "Convert it, for example with `iconv -f latin1 -t utf-8`."
         raise DataError("text in UTF-8", "another encoding", path, todo) from error
-    except pd.errors.ParserError as error:
-        found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
-        if not found:
-            raise DataError("a table", str(error).splitlines()[0], path) from error
-        columns, line, saw = found.groups()
-        todo = "Put texts that have a separator in them between quotation marks."
-        raise DataError(
-            f"{columns} values in each row", f"{saw} in line {line}", path, todo
-        ) from error
-    except (ValueError, OSError, pd.errors.EmptyDataError) as error:
+    except (ValueError, OSError, csv.Error, pd.errors.EmptyDataError) as error:  # ParserError, too
         raise DataError("a table", str(error).splitlines()[0], path) from error
 
 
@@ -218,12 +210,34 @@ def _refuse_separated(path: Path) -> None:
     Raises:
         DataError: It is such a heading.
     """
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8-sig", errors="replace") as file:
-        heading = str(file.readline())
+    with _opened(path) as file:
+        heading = file.readline()
     for mark, (word, todo) in SEPARATORS.items():
         if mark in heading and "," not in heading:
             raise DataError("commas between columns", word, path, todo)
+
+
+def _refuse_uneven(path: Path, separator: str) -> None:
+    """Rows with more or fewer values than the heading; pandas would fill short ones.
+
+    Raises:
+        DataError: The first such row.
+    """
+    with _opened(path) as file:
+        rows = csv.reader(file, delimiter=separator)
+        wide = len(next(rows, ()))
+        for row in rows:
+            if row and len(row) != wide:
+                raise DataError(
+                    f"{wide} values in each row", f"{len(row)} in line {rows.line_num}", path,
+                    "Put texts that have a separator in them between quotation marks.",
+                )  # fmt: skip
+
+
+def _opened(path: Path) -> TextIO:
+    """A text file, also a compressed one; what is no UTF-8 is told when it is parsed."""
+    told: dict[str, Any] = {"encoding": "utf-8-sig", "errors": "replace", "newline": ""}
+    return gzip.open(path, "rt", **told) if path.suffix == ".gz" else path.open(**told)
 
 
 def _write_frame(path: Path, frame: "pd.DataFrame") -> None:

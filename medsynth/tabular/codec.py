@@ -379,14 +379,19 @@ class Codec:
         if text in tokens.column.marks:
             allowed[tokens.column.marks.index(text)] = True
         elif is_range(tokens.column, text):
-            low, high = ends_of(tokens.column, text)
-            allowed[len(tokens.column.marks) :] = tokens.within(low, high)
+            allowed = self.reaching(name, *ends_of(tokens.column, text))
             if not allowed.any():
                 raise ConfigError(f"a range of {name} that has values", repr(text))
         else:
             value = np.array([number_of(tokens.column, text)], float)
             allowed[tokens.encode(value, np.zeros(1, int))[0]] = True
         return allowed
+
+    def reaching(self, name: str, low: float, high: float) -> np.ndarray:
+        """Tokens of a column of numbers that share something with a range, boolean `(size,)`."""
+        tokens = self.columns[self.names.index(name)]
+        marks = np.zeros(len(tokens.column.marks), bool)
+        return np.concatenate([marks, tokens.within(low, high)])
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` needs, beside the arrays of `arrays`."""

@@ -4,7 +4,7 @@ A network gives a little probability to everything; a man with an ovary is a row
 through. Knows tables and numbers of levels; no networks, no files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations, permutations
 from typing import Any
@@ -71,13 +71,25 @@ class Contradictions:
     def broken(self, table: Table) -> np.ndarray:
         """Which rows contradict, boolean `(rows,)`."""
         wrong = np.zeros(table.rows, bool)
+        for _, rows in self._each(table):
+            wrong |= rows
+        return wrong
+
+    def counted(self, table: Table) -> list[tuple[str, int]]:
+        """What rows contradict, in words, and how many do, most frequent first."""
+        found = [(told, int(rows.sum())) for told, rows in self._each(table)]
+        return sorted(((t, n) for t, n in found if n), key=lambda pair: -pair[1])
+
+    def _each(self, table: Table) -> Iterator[tuple[str, np.ndarray]]:
+        """Each contradiction in words, and which rows have it."""
         places = {name: table.places(name) for a, _, b, _ in self.apart for name in (a, b)}
+        texts = {name: table.schema.column(name).texts for name in places}
         for a, i, b, j in self.apart:
-            wrong |= (places[a] == i) & (places[b] == j)
+            told = f"{a}={texts[a][i]} with {b}={texts[b][j]}"
+            yield told, (places[a] == i) & (places[b] == j)
         for a, b in self.ordered:
             here = (table.absent(a) == 0) & (table.absent(b) == 0)
-            wrong |= here & (table.values[a] > table.values[b])
-        return wrong
+            yield f"{a} above {b}", here & (table.values[a] > table.values[b])
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists."""

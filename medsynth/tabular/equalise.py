@@ -34,7 +34,7 @@ OWN = "rows of the model's own"
 FEW = 10
 """Real rows behind a combination; with fewer, as many synthetic rows are warned of."""
 
-SELDOM, OFTEN = 0.005, 3.0
+SELDOM, OFTEN = 0.01, 3.0
 """Share of the model's own rows below which a combination is rare to it, and times as often, from
 which on that is warned of."""
 

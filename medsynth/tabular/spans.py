@@ -1,10 +1,12 @@
-"""Dates that go together: a discharge is learnt as days since its admission.
+"""Dates that go together: a discharge is learnt as days since its admission, a birth as days since
+the admission less the age.
 
 Bins of a date are weeks wide, a stay is days long: learnt one by one, a third of all patients left
-before they came. Knows tables; no networks, no files.
+before they came, and ages missed birth and admission by eleven years. Knows tables; no networks,
+no files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -20,6 +22,9 @@ FEWEST = 30
 KNOTS = 33
 """Quantiles of dates that are kept."""
 
+YEAR, OLDEST = 365.25, 130
+"""Days of a year, and years that a column of ages does not exceed."""
+
 SHORTER = 0.5
 """Of the spread of the dates themselves; wider spans say little."""
 
@@ -29,18 +34,28 @@ class Span(NamedTuple):
 
     Args:
         column: Which one.
-        since: The other; it is no span, or stands before.
+        since: The other.
+        years: Column of years that are taken from the other, or None.
         low, high: Fewest and most days.
-        usual: Days that stand in a row without the other date.
+        usual: Days that stand in a row without what they are counted from.
         dates: Quantiles of the column, which such rows draw theirs from.
     """
 
     column: str
     since: str
+    years: str | None
     low: float
     high: float
     usual: float
     dates: tuple[float, ...]
+
+    def base(self, table: Table) -> tuple[np.ndarray, np.ndarray]:
+        """Dates that days are counted from, and where there are such, `(rows,)` each."""
+        dates, there = table.values[self.since], table.absent(self.since) == 0
+        if self.years is not None:
+            dates = dates - YEAR * table.values[self.years]
+            there = there & (table.absent(self.years) == 0)
+        return dates, there
 
 
 @dataclass(frozen=True)
@@ -51,36 +66,40 @@ class Spans:
 
     @classmethod
     def find(cls, table: Table) -> "Spans":
-        """Look at real rows: each date stands by the earlier column from which it varies least.
+        """Look at real rows: each date stands by what it varies least from.
+
+        That is an earlier column of dates, or any date less a column of years.
 
         Args:
             table: Those that are learnt from.
         """
-        found: list[Span] = []
-        placed: list[str] = []
-        for column in table.schema.modelled:
-            if column.kind != "date":
-                continue
-            there = table.absent(column.name) == 0
-            values = table.values[column.name]
-            best, least = None, SHORTER * _spread(values[there])
-            for other in placed:
-                both = there & (table.absent(other) == 0)
-                if both.sum() < FEWEST:
+        dates = [c.name for c in table.schema.modelled if c.kind == "date"]
+        ages = [
+            c.name for c in table.schema.modelled
+            if c.kind in ("integer", "continuous") and c.ends[0] >= 0 and c.ends[1] <= OLDEST
+        ]  # fmt: skip
+        found: dict[str, Span] = {}
+        for index, name in enumerate(dates):
+            there = table.absent(name) == 0
+            values = table.values[name]
+            least = SHORTER * _spread(values[there])
+            plain = [(other, None) for other in dates[:index]]
+            aged = [(other, age) for other in dates for age in ages]
+            for other, years in (*plain, *aged):
+                if name in _chain(other, found):
                     continue
-                spread = _spread(values[both] - table.values[other][both])
-                if spread < least:
-                    best, least = other, spread
-            if best is not None:
-                both = there & (table.absent(best) == 0)
-                low, usual, high = np.quantile((values - table.values[best])[both], (0, 0.5, 1))
-                dates = np.quantile(values[there], np.linspace(0, 1, KNOTS))
-                middle = float(np.round(usual))
-                found.append(
-                    Span(column.name, best, float(low), float(high), middle, tuple(dates.tolist()))
-                )
-            placed.append(column.name)
-        return cls(tuple(found))
+                span = Span(name, other, years, 0, 0, 0, ())
+                base, known = span.base(table)
+                both = there & known
+                days = (values - base)[both]
+                if len(days) < FEWEST or (spread := _spread(days)) >= least:
+                    continue
+                least = spread
+                low, usual, high = np.quantile(days, (0, 0.5, 1)).tolist()
+                often = np.quantile(values[there], np.linspace(0, 1, KNOTS)).tolist()
+                found[name] = Span(name, other, years, low, high, float(round(usual)), tuple(often))
+        order = sorted(found.values(), key=lambda span: len(_chain(span.column, found)))
+        return cls(tuple(order))
 
     @property
     def names(self) -> frozenset[str]:
@@ -92,8 +111,8 @@ class Spans:
         columns = {column.name: column for column in table.schema.columns}
         values = dict(table.values)
         for span in self.of:
-            days = table.values[span.column] - table.values[span.since]
-            values[span.column] = np.where(table.absent(span.since) == 0, days, span.usual)
+            base, known = span.base(table)
+            values[span.column] = np.where(known, table.values[span.column] - base, span.usual)
             columns[span.column] = replace(columns[span.column], low=span.low, high=span.high)
         schema = replace(table.schema, columns=tuple(columns.values()))
         return replace(table, schema=schema, values=values)
@@ -106,15 +125,32 @@ class Spans:
             schema: The table's own, with dates.
             key: Draws dates for rows without the date that they would be counted from.
         """
-        values = dict(table.values)
         for span in self.of:
-            column = schema.column(span.column)
             at = key.fold(span.column).numpy().random(table.rows) * (len(span.dates) - 1)
             drawn = np.interp(at, np.arange(len(span.dates)), span.dates)
-            dates = values[span.column] + values[span.since]
-            dates = np.where(table.absent(span.since) == 0, dates, drawn)
-            values[span.column] = on_grid(column, dates)
-        return replace(table, schema=schema, values=values)
+            base, known = span.base(table)
+            dates = np.where(known, table.values[span.column] + base, drawn)
+            dates = on_grid(schema.column(span.column), dates)
+            table = replace(table, values={**table.values, span.column: dates})
+        return replace(table, schema=schema)
+
+    def reach(self, name: str, low: float, high: float) -> tuple[str, float, float] | None:
+        """Where the date must lie that a span is counted from, for the span to be in a range.
+
+        Args:
+            name: A column that is a span.
+            low, high: Days since 1970.
+
+        Returns:
+            The date that is no span itself, and its range; None where years are between them.
+        """
+        spans = {span.column: span for span in self.of}
+        while name in spans:
+            span = spans[name]
+            if span.years is not None:
+                return None
+            name, low, high = span.since, low - span.high, high - span.low
+        return name, low, high
 
     def to_json(self) -> list[list[Any]]:
         """Plain lists."""
@@ -124,6 +160,14 @@ class Spans:
     def from_json(cls, data: Sequence[Sequence[Any]]) -> "Spans":
         """The inverse of `to_json`."""
         return cls(tuple(Span(*span)._replace(dates=tuple(span[-1])) for span in data))
+
+
+def _chain(name: str, found: Mapping[str, Span]) -> list[str]:
+    """A column, what it is counted from, and so on."""
+    names = [name]
+    while names[-1] in found:
+        names.append(found[names[-1]].since)
+    return names
 
 
 def _spread(days: np.ndarray) -> float:

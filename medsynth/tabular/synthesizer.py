@@ -37,6 +37,9 @@ CHUNK = 1024
 TRIES = 200
 """Rounds of redrawing rows that break a rule, or are canaries."""
 
+PATIENT = 20
+"""Rounds from which on whole chunks are drawn, however few rows are wrong."""
+
 Promise = Mapping[str, Any]
 """What a private model has spent: `delta`, and the ledger."""
 
@@ -112,33 +115,67 @@ class TableSynthesizer:
             raise UsageError("at least 1 row", str(rows))
         root = key if isinstance(key, Key) else Key(key, ("table",))
         where = where or {}
-        asked = {name: self.schema.column(name) for name in where}
-        for name, text in where.items():
-            if text not in asked[name].marks:
-                ends_of(asked[name], text)
-        ours = {name: text for name, text in where.items() if name not in self.spans.names}
-        allowed = {self.codec.names.index(n): self.codec.allowed(n, t) for n, t in ours.items()}
-        exact = {name: text for name, text in ours.items() if not is_range(asked[name], text)}
+        allowed, exact = self._asked(where)
         cells = self._cells(rows, root, allowed)
         for again in range(TRIES):
-            days = self.codec.decode(cells.tokens, root.fold("values"), cells.offsets)
-            made = self.spans.restored(_set(days, exact), self.schema, root.fold("dates"))
-            faulty = _among(cells.tokens, self.canaries) | (made.broken() > 0)
-            for name in where.keys() - exact.keys():
-                faulty |= ~made.where(name, where[name])
-            wrong = np.flatnonzero(faulty | self.never.broken(made))
+            made, faulty = self._judged(cells, root, where, exact)
+            wrong = np.flatnonzero(faulty)
             if not len(wrong):
                 return made
-            more = self._cells(len(wrong), root.fold("again", again), allowed)
+            count = len(wrong) if again < PATIENT else max(len(wrong), CHUNK)
+            more = self._cells(count, root.fold("again", again), allowed)
+            if again >= PATIENT:  # rare rows: fill with those of a whole chunk that will do
+                good = np.flatnonzero(~self._judged(more, root, where, exact)[1])[: len(wrong)]
+                more, wrong = Cells(*(part[good] for part in more)), wrong[: len(good)]
             for whole, part in zip(cells, more, strict=True):
                 whole[wrong] = part
         raise DataError(
             "rows that contradict neither the rules of the schema nor all real rows",
             f"{len(wrong):,} of {rows:,} that do",
             ", ".join(f"{name}={text}" for name, text in where.items()) or None,
-            "The condition asks for what hardly a real row has, or the rules forbid what was "
-            "learnt.",
+            "Hardly a real row has what the condition asks for (widen it), or the rules forbid "
+            "what was learnt.",
         )  # fmt: skip
+
+    def _asked(
+        self, where: Mapping[str, str]
+    ) -> tuple[Mapping[int, np.ndarray], Mapping[str, str]]:
+        """What a condition allows: tokens of columns by position, and values that are set.
+
+        Raises:
+            ConfigError: A column or value that there is not, or an identifier.
+        """
+        allowed: dict[int, np.ndarray] = {}
+        exact: dict[str, str] = {}
+        for name, text in where.items():
+            column = self.schema.column(name)
+            if column.kind == "identifier":
+                raise ConfigError("a column that is learnt", "an identifier, numbered anew", name)
+            base, tokens = name, None
+            if text in column.marks:
+                tokens = self.codec.allowed(name, text)
+            elif name not in self.spans.names:
+                tokens = self.codec.allowed(name, text)
+                if not is_range(column, text):
+                    exact[name] = text
+            elif reach := self.spans.reach(name, *ends_of(column, text)):
+                base, low, high = reach
+                tokens = self.codec.reaching(base, low, high)
+            if tokens is not None:
+                index = self.codec.names.index(base)
+                allowed[index] = allowed.get(index, True) & tokens
+        return {i: tokens for i, tokens in allowed.items() if tokens.any()}, exact
+
+    def _judged(
+        self, cells: Cells, root: Key, where: Mapping[str, str], exact: Mapping[str, str]
+    ) -> tuple[Table, np.ndarray]:
+        """Rows, and which of them may not leave: canaries, contradictions, other conditions."""
+        days = self.codec.decode(cells.tokens, root.fold("values"), cells.offsets)
+        made = self.spans.restored(_set(days, exact), self.schema, root.fold("dates"))
+        faulty = _among(cells.tokens, self.canaries) | (made.broken() > 0)
+        for name in where.keys() - exact.keys():
+            faulty |= ~made.where(name, where[name])
+        return made, faulty | self.never.broken(made)
 
     def _cells(self, rows: int, key: Key, allowed: Mapping[int, np.ndarray]) -> Cells:
         parts = [

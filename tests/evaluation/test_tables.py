@@ -183,6 +183,45 @@ def ward(rows: int, seed: int, men: float) -> pd.DataFrame:
     )
 
 
+def test_dates_in_the_wrong_order_are_seen() -> None:
+    """Every stay ended before it began, and detection, pairs and combinations said nothing."""
+
+    def stays(seed: int, shift: int) -> pd.DataFrame:
+        rng = np.random.default_rng(seed)
+        begun = pd.Timestamp("2019-01-01") + pd.to_timedelta(rng.integers(0, 1400, 700), unit="D")
+        ended = begun + pd.to_timedelta(rng.poisson(6, 700) + shift, unit="D")
+        return pd.DataFrame({"begun": begun.strftime("%Y-%m-%d"),
+                             "ended": ended.strftime("%Y-%m-%d"),
+                             "sex": rng.choice(["F", "M"], 700)})  # fmt: skip
+
+    real = from_frame(stays(0, 0))
+    sides = [from_frame(stays(seed, shift), real.schema) for seed, shift in ((1, -20), (2, 0))]
+    found = tables.measure(real, sides[0], Key(0), held_out=sides[1])
+    (told,) = (v for v in found.verdicts if v.text.startswith("contradictions"))
+    assert told.grade == "bad"
+    assert "first of all begun above ended (700)" in told.text
+    calm = tables.measure(real, sides[1], Key(0), held_out=sides[1])
+    assert not [v for v in calm.verdicts if v.text.startswith("contradictions")]
+    assert one(calm, "contradictions").value == 0
+
+
+def test_a_lost_relation_is_named(real: Table, measured: Section) -> None:
+    loose = dict(real.values) | {"sex": np.random.default_rng(0).permutation(real.values["sex"])}
+    section = tables.measure(real, Table(real.schema, loose, real.missing), Key(0))
+    (told,) = (v for v in section.verdicts if v.text.startswith("relations"))
+    assert told.grade == "bad"
+    assert "sex" in told.text
+    assert not [v for v in measured.verdicts if v.text.startswith("relations")]
+
+
+def test_few_rows_are_not_judged_and_held_out_people_must_be_others(real: Table) -> None:
+    few = tables.measure(real, like(real, 20, 3), Key(0))
+    assert "likeness: needs 100 rows a side, there are 20." in [v.text for v in few.verdicts]
+    others = like(real, 1500, 8)
+    swapped = tables.measure(real, others, Key(0), held_out=others)
+    assert any(v.grade == "bad" and "were they held out?" in v.text for v in swapped.verdicts)
+
+
 def test_a_rare_combination_that_grew_is_named() -> None:
     real = from_frame(ward(4000, 0, 0.01))
     made = from_frame(ward(4000, 1, 0.13), real.schema)

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy import sparse
 
 from medsynth.core.codes import Codes, same_codes
-from medsynth.core.frames import from_frame, stand_ins, to_frame
+from medsynth.core.frames import breaking, from_frame, stand_ins, to_frame
 from medsynth.core.table import Rule, Schema
 from medsynth.errors import ConfigError, DataError, UsageError
 from medsynth.io import tables
@@ -200,7 +201,33 @@ def test_other_rows_may_have_more_levels_where_nobody_declared_them(tmp_path: Pa
             {"columns": [{"name": "a", "kind": "integer"}]}))  # fmt: skip
 
 
-def test_a_row_that_is_too_long_is_named(tmp_path: Path) -> None:
+def test_rules_may_be_about_columns_that_nobody_declared() -> None:
+    data = {"columns": [{"name": "id", "kind": "identifier"}],
+            "rules": [{"when": ["sex", "F"], "never": ["site", "prostate"]}]}  # fmt: skip
+    frame = pd.DataFrame({"id": [1, 2, 3], "sex": ["F", "M", "F"], "site": ["prostate", "x", "x"]})
+    table = from_frame(frame, Schema.from_json(data))
+    assert breaking(table) == [("sex=F, never site=prostate", 1)]
+    with pytest.raises(ConfigError, match="a column"):
+        from_frame(frame.drop(columns="site"), Schema.from_json(data))
+    with pytest.raises(ConfigError, match="a level of site"):
+        from_frame(frame.replace("prostate", "ovary"), Schema.from_json(data))
+
+
+def test_dates_are_declared_as_dates() -> None:
+    seen = ["2020-01-01 10:00:00", "2020-01-02 23:59:59"]
+    table = from_frame(pd.DataFrame({"born": ["1950-02-03", "1960-12-31"], "seen": seen}))
+    told = table.schema.to_json()["columns"]
+    assert (told[0]["low"], told[0]["high"]) == ("1950-02-03", "1960-12-31")
+    assert told[1]["high"] == "2020-01-02 23:59:59"
+    assert Schema.from_json(yaml.safe_load(yaml.safe_dump(table.schema.to_json()))) == table.schema
+    bare = {"columns": [{"name": "born", "kind": "date", "low": 0, "high": 365}]}
+    assert Schema.from_json(bare).columns[0].ends == (0, 365)
+
+
+def test_a_row_of_another_length_is_named(tmp_path: Path) -> None:
+    (tmp_path / "short.csv").write_text("a,b,c\n1,,3\n1,2\n")
+    with pytest.raises(DataError, match=r"3 values in each row, found 2 in line 3"):
+        tables.read(tmp_path / "short.csv")
     (tmp_path / "a.csv").write_text("a,b\n1,2\n1,2,3\n")
     with pytest.raises(DataError, match=r"2 values in each row, found 3 in line 3.*quotation"):
         tables.read(tmp_path / "a.csv")

@@ -9,7 +9,7 @@ import pytest
 from medsynth import tabular
 from medsynth.core.frames import from_frame
 from medsynth.core.random import Key
-from medsynth.errors import ConfigError, DataError
+from medsynth.errors import ConfigError
 from medsynth.tabular import TableSynthesizer
 from medsynth.tabular.codec import Codec
 from medsynth.tabular.spans import Spans
@@ -97,9 +97,31 @@ def test_ranges_and_days_are_held(model: TableSynthesizer) -> None:
     assert made.where("sex", "F").all()
     assert made.values["born"].max() <= -7305  # 1950-01-01
     assert len(np.unique(made.values["born"])) > 20
-    with pytest.raises(ConfigError, match=r"low\.\.high"):
-        model.sample(5, where={"born": "2030-01-01.."})
-    with pytest.raises(ConfigError, match="as date"):
+    with pytest.raises(ConfigError, match="as a date, 1976-11-16"):
         model.sample(5, where={"discharged": "soon"})
-    with pytest.raises(DataError, match="hardly a real row"):
-        model.sample(200, where={"discharged": "2020-05-03"})
+    with pytest.raises(ConfigError, match=r"within 1940-\d\d-\d\d to 1994-\d\d-\d\d"):
+        model.sample(5, where={"born": "2030-01-01.."})
+    with pytest.raises(ConfigError, match="Exchange its ends"):
+        model.sample(5, where={"born": "1980-01-01..1970-01-01"})
+    with pytest.raises(ConfigError, match="as a date"):
+        model.sample(5, where={"born": "1980"})
+    made = model.sample(100, where={"discharged": "2020-05-03"})  # nobody waits for one of 1,400
+    assert (made.values["discharged"] == day).all()
+    stay = (day - made.values["admitted"])[made.absent("admitted") == 0]
+    assert 0 <= stay.min() <= stay.max() < 25
+
+
+def test_an_age_fits_birth_and_admission() -> None:
+    """It missed them by eleven years."""
+    frame = stays(1200)
+    frame.loc[frame["admitted"] == "", "admitted"] = "2020-06-01"
+    born, admitted = (pd.to_datetime(frame[name]) for name in ("born", "admitted"))
+    frame.insert(0, "age", ((admitted - born).dt.days / 365.25).astype(int).astype(str))
+    table = from_frame(frame)
+    (span,) = (s for s in Spans.find(table).of if s.column == "born")
+    assert (span.since, span.years) == ("admitted", "age")
+    made = tabular.fit(frame, epochs=10).sample(800)
+    born, admitted = (pd.to_datetime(made[name]) for name in ("born", "admitted"))
+    gap = (admitted - born).dt.days / 365.25 - made["age"].astype(int)
+    assert gap.between(-0.01, 1.01).mean() > 0.97
+    assert (made["age"].astype(int).mean() - frame["age"].astype(int).mean()) < 3

@@ -58,6 +58,8 @@ def test_conditions_hold_and_the_rest_follows(fitted: tabular.Fitted) -> None:
     older = fitted.sample(200, where={"age": "70..75"})["age"]
     assert older.between(70, 75).all()
     assert older.nunique() == 6
+    with pytest.raises(ConfigError, match="a whole number"):
+        fitted.sample(5, where={"age": 60.5})
     with pytest.raises(ConfigError, match="one way to be missing, found none in age"):
         fitted.sample(50, where={"age": None})
     none = fitted.sample(50, where={"weight": ""})

@@ -71,20 +71,25 @@ def grouped(codec: Codec, real: Table, table: Table) -> np.ndarray:
 
 
 def pairs(codec: Codec, real: Table, made: Table, key: Key) -> float:
-    """Agreement of pairs of columns, 1 when equal."""
+    """Agreement of pairs of columns, 1 when equal; NaN with one column."""
+    found = list(by_pair(codec, real, made, key).values())
+    return float(np.mean(found)) if found else float("nan")
+
+
+def by_pair(codec: Codec, real: Table, made: Table, key: Key) -> dict[str, float]:
+    """Agreement of up to 400 pairs of columns, 1 when equal, by `one × other`."""
     one, two = grouped(codec, real, real), grouped(codec, real, made)
     every = list(combinations(range(one.shape[1]), 2))
-    if not every:
-        return float("nan")
     chosen = key.numpy().permutation(len(every))[:MOST_PAIRS]
-    gaps = []
+    found = {}
     for a, b in (every[i] for i in chosen):
         shares = [
             np.bincount(side[:, a] * GROUPS + side[:, b], minlength=GROUPS**2) / len(side)
             for side in (one, two)
         ]
-        gaps.append(0.5 * np.abs(shares[0] - shares[1]).sum())
-    return 1 - float(np.mean(gaps))
+        name = f"{codec.names[a]} × {codec.names[b]}"
+        found[name] = 1 - 0.5 * float(np.abs(shares[0] - shares[1]).sum())
+    return found
 
 
 def coverage(

@@ -16,17 +16,18 @@ from medsynth.evaluation.tables import words
 from medsynth.evaluation.tables.combinations import off
 from medsynth.evaluation.tables.figures import (
     MOST_ROWS,
+    by_pair,
     by_value,
     coverage,
     detection,
     marginals,
-    pairs,
     told_apart,
 )
 from medsynth.evaluation.tables.privacy import privacy
 from medsynth.evaluation.tables.utility import utility
 from medsynth.tabular.baselines import Copula, Independent
 from medsynth.tabular.codec import Codec
+from medsynth.tabular.contradictions import Contradictions
 
 MOST_OFF = 12
 """Combinations that the report lists."""
@@ -71,6 +72,7 @@ def measure(
         records += disclosure.unknown(0 if held_out is None else held_out.rows)
     if real.schema.rules:
         records.append(_broken(real, made))
+    records += _contradicting(real, made, again)
     return Section(
         NAME,
         "Table: are the rows like real ones, and nobody's?",
@@ -89,6 +91,22 @@ def _broken(real: Table, made: Table) -> Record:
     ends = counted(NAME, "rules_broken", {}, broken, made.rows)
     low, high = ((bound or 0.0) / made.rows for bound in (ends.low, ends.high))
     return replace(ends, value=broken / made.rows, low=low, high=high, floor=own)
+
+
+def _contradicting(real: Table, made: Table, again: Table | None) -> Iterator[Record]:
+    """Rows with values that never meet in real rows, or numbers and dates in another order.
+
+    Floor: held-out rows that contradict, too; what few real rows never show may be chance.
+    """
+    never = Contradictions.of(real)
+    broken = int(never.broken(made).sum())
+    own = 0.0 if again is None else float(never.broken(again).mean())
+    ends = counted(NAME, "contradictions", {}, broken, made.rows)
+    low, high = ((bound or 0.0) / made.rows for bound in (ends.low, ends.high))
+    yield replace(ends, value=broken / made.rows, low=low, high=high, floor=own)
+    for told, rows in never.counted(made)[:MOST_OFF]:
+        yield replace(ends, metric="contradiction", where={"never": told}, value=rows,
+                      low=None, high=None)  # fmt: skip
 
 
 def _off(real: Table, made: Table) -> Iterator[Record]:
@@ -131,16 +149,26 @@ def _likeness(
     def agreed(table: Table) -> dict[str, float]:
         return averaged(partial(marginals, real), table, rows, key.fold("marginals"))
 
-    def paired(table: Table) -> float:
-        found = averaged(
-            lambda t: {"pairs": pairs(codec, real, t, key.fold("pairs"))},
-            table, rows, key.fold("pairs of"),
-        )  # fmt: skip
-        return found["pairs"]
+    def paired(table: Table) -> dict[str, float]:
+        figures = partial(by_pair, codec, real, key=key.fold("pairs"))
+        return averaged(figures, table, rows, key.fold("pairs of"))
 
+    every = {name: paired(table) for name, table in models.items()}
+    every |= {"floor": paired(independent), "ceiling": paired(best)}
+
+    middle = {name: float(np.mean([*pairs.values()] or [np.nan])) for name, pairs in every.items()}
+    for model in models:
+        yield Record(
+            NAME, "pairs", {"model": model}, middle[model], floor=middle["floor"],
+            ceiling=middle["ceiling"], n=rows,
+        )  # fmt: skip
+    for pair, value in every["synthetic"].items():
+        yield Record(
+            NAME, "pair", {"columns": pair}, value, floor=every["floor"][pair],
+            ceiling=every["ceiling"][pair], n=rows,
+        )  # fmt: skip
     for name, figure in (
         ("marginals", lambda t: float(np.mean(list(agreed(t).values())))),
-        ("pairs", paired),
         ("coverage_levels", lambda t: covered(t)[0]),
         ("coverage_combinations", lambda t: covered(t)[1]),
     ):

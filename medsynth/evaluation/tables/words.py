@@ -1,6 +1,6 @@
 """What the figures of a table mean: method, listings, verdicts, limits; no measurements."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import isfinite
 
 from medsynth.core.table import Table
@@ -27,6 +27,12 @@ LIKENESS = (
 )  # fmt: skip
 LEAST_GAP = 0.05
 """Smallest gap in agreement, value by value, that is worth a verdict."""
+
+RELATED = 0.1
+"""Agreement of two columns beyond that of independent ones, from which on they are related."""
+
+LOST = 0.5
+"""Share of a relation from which on it is called lost."""
 
 UNEVEN = 2.0
 """Times the difference of other real rows from which on numbers are uneven value by value."""
@@ -69,6 +75,8 @@ def method(
         f"{FACTOR:g} times as often or as seldom as among real rows, beyond chance; pairs also "
         "among those with either value, because a value that is made more often on purpose brings "
         "its pairs along.",
+        "Contradictions: values that never meet in real rows although a dozen rows should have "
+        "both, and numbers and dates that never exceed others there.",
         "Floor: independent columns. Ceiling: "
         + (
             "held-out real rows."
@@ -112,6 +120,10 @@ def listings(records: Sequence[Record]) -> Iterator[Listing]:
     rules = of("rules_broken")
     if rules:
         yield listing("Rows that break a rule (floor: real rows)", rules, (), 3)
+    contradictions = of("contradictions", "contradiction")
+    if contradictions[0].value:
+        title = "Rows that contradict all real ones (floor: held-out rows)"
+        yield listing(title, contradictions, ("never",), 3)
     useful = of("utility_auc", "utility_gain")
     if useful:
         title = "Trained on synthetic, tested on held-out real rows: area under the curve"
@@ -122,6 +134,8 @@ def listings(records: Sequence[Record]) -> Iterator[Listing]:
         yield listing(title, groups, ("level", "training", "learner"), 3)
     yield from disclosed.listings(records)
     yield listing("Numbers value by value", of("values"), ("column",), 3)
+    loose = sorted(of("pair"), key=lambda r: (r.value or 0) - (r.ceiling or 0))[:12]
+    yield listing("Pairs of columns that agree least", loose, ("columns",), 3)
     worst = of("combination")
     if worst:
         yield listing(
@@ -149,6 +163,39 @@ def verdicts(records: Sequence[Record], *, held_out: bool = True) -> Iterator[Ve
             if r.metric == metric and all(r.where.get(k) == v for k, v in where.items())
         )
 
+    rows = of("pairs", model="synthetic").n or 0
+    if rows < MIN_ROWS:
+        yield Verdict(UNKNOWN, f"likeness: needs {MIN_ROWS} rows a side, there are {rows}.")
+    else:
+        yield from _alike(records, of, best, halves)
+    for record in records:
+        if record.metric in ("rules_broken", "contradictions"):
+            yield from _broken(record, [r for r in records if r.metric == "contradiction"])
+        if record.metric == "utility_auc":
+            yield from _useful(record)
+        if record.metric == "utility_gain":
+            what = f"utility on the same people ({record.where['learner']})"
+            yield from _change(record, what, Verdict(GOOD, "better"), Verdict(BAD, "worse"))
+        if record.metric == "subgroup_auc" and "refused" in record.where:
+            yield Verdict(UNKNOWN, _group(record))
+    for change in records:
+        if change.metric == "subgroup_gap_change" and change.where["training"] == "real+synthetic":
+            what = f"gap between levels of {change.where['subgroup']} ({change.where['learner']})"
+            yield from _change(change, what, Verdict(BAD, "wider"), Verdict(GOOD, "narrower"))
+    yield from disclosed.verdicts(records)
+
+
+def _group(refused: Record) -> str:
+    """Why nothing is said of a level."""
+    level = refused.where.get("level")
+    place = f"{refused.where['subgroup']}={level}" if level else "groups"
+    return f"{place}: {refused.where['refused']}."
+
+
+def _alike(
+    records: Sequence[Record], of: Callable[..., Record], best: str, halves: str
+) -> Iterator[Verdict]:
+    """Pairs, detection, coverage, combinations, relations, numbers value by value."""
     for metric, name in (("pairs", "pairs of columns"), ("detection_auc", "detection")):
         own, copula = of(metric, model="synthetic"), of(metric, model="copula")
         copied = disclosed.repeats(own) if metric == "detection_auc" else None
@@ -173,20 +220,27 @@ def verdicts(records: Sequence[Record], *, held_out: bool = True) -> Iterator[Ve
         "in real ones.",
     )
     yield _combined(of("combinations_off"), [r for r in records if r.metric == "combination"])
+    yield from _loose([r for r in records if r.metric == "pair"], best)
     yield from _uneven([r for r in records if r.metric == "values"], best)
-    for record in records:
-        if record.metric == "rules_broken":
-            yield from _broken(record)
-        if record.metric == "utility_auc":
-            yield from _useful(record)
-        if record.metric == "utility_gain":
-            what = f"utility on the same people ({record.where['learner']})"
-            yield from _change(record, what, Verdict(GOOD, "better"), Verdict(BAD, "worse"))
-    for change in records:
-        if change.metric == "subgroup_gap_change" and change.where["training"] == "real+synthetic":
-            what = f"gap between levels of {change.where['subgroup']} ({change.where['learner']})"
-            yield from _change(change, what, Verdict(BAD, "wider"), Verdict(GOOD, "narrower"))
-    yield from disclosed.verdicts(records)
+
+
+def _loose(pairs: Sequence[Record], best: str) -> Iterator[Verdict]:
+    """The two columns whose relation is lost most; if none is, nothing is said.
+
+    A relation is what real rows agree in more than independent columns do.
+    """
+    lost = []
+    for record in pairs:
+        floor, ceiling = record.floor or 0.0, record.ceiling or 0.0
+        if ceiling - floor >= RELATED:
+            lost.append(((ceiling - (record.value or 0.0)) / (ceiling - floor), record))
+    share, worst = max(lost, key=lambda pair: pair[0], default=(0.0, None))
+    if worst is not None and share > LOST:
+        yield Verdict(
+            BAD,
+            f"relations: {worst.where['columns']} agree by {number(worst.value, 3)}, {best} by "
+            f"{number(worst.ceiling, 3)}, independent columns by {number(worst.floor, 3)}.",
+        )
 
 
 def _combined(count: Record, worst: Sequence[Record]) -> Verdict:
@@ -229,13 +283,22 @@ def _uneven(records: Sequence[Record], best: str) -> Iterator[Verdict]:
         )
 
 
-def _broken(record: Record) -> Iterator[Verdict]:
-    """Whether synthetic rows break rules more often than real ones; if not, nothing is said."""
+def _broken(record: Record, contradictions: Sequence[Record]) -> Iterator[Verdict]:
+    """Whether synthetic rows break rules, or contradict all real ones, more often than real ones.
+
+    If not, nothing is said.
+    """
     value, own = record.value or 0.0, record.floor or 0.0
     if value <= own:
         return
     rows = f"{record.n or 0:,} synthetic rows"
     told = f"rules: {value:.2%} of {rows} break one, {own:.2%} of real ones"
+    if record.metric == "contradictions":
+        first = contradictions[0]
+        told = (
+            f"contradictions: {value:.2%} of {rows} have what no real row has, {own:.2%} of "
+            f"held-out ones; first of all {first.where['never']} ({first.value:,})"
+        )
     if (value if record.low is None else record.low) > own:
         yield Verdict(BAD, f"{told}: more often.")
     else:
