@@ -130,8 +130,8 @@ class GenerateRecords:
                 f"{report.rows_behind:,} {behind}" + ("" if self.real else ", which are nobody")
             )
         else:
-            _tell_seldom(model, where)
             table = model.sample(self.rows, key, where)
+            _tell_seldom(model, where)
         if self.k is not None:
             quasi = parse_quasi(self.quasi, table)
             for words in exact(self.quasi, quasi, table):
@@ -192,14 +192,17 @@ def _tell_seldom(model: "TableSynthesizer", where: Mapping[str, str]) -> None:
     """Warn of rows that the model seldom makes by itself: nobody knows how many people they are."""
     import numpy as np
 
+    from medsynth.core.table import is_range
     from medsynth.tabular.equalise import SELDOM
 
-    if not where:
+    asked = [(model.schema.column(name), text) for name, text in where.items()]
+    asked = [(c, text) for c, text in asked if c.named or is_range(c, text)]  # a day is rare
+    if not asked:
         return
     made = model.sample(LOOKED_AT, 0)
-    fit = np.logical_and.reduce([made.where(name, text) for name, text in where.items()])
+    fit = np.logical_and.reduce([made.where(column.name, text) for column, text in asked])
     if fit.mean() < SELDOM:
-        told = ", ".join(f"{name}={text}" for name, text in where.items())
+        told = ", ".join(f"{column.name}={text}" for column, text in asked)
         console.say(
             f"warning: {told}: by itself the model makes {int(fit.sum())} such rows in "
             f"{LOOKED_AT:,}; few or no real people may stand behind them"
