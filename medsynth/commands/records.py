@@ -131,7 +131,7 @@ class GenerateRecords:
             )
         else:
             table = model.sample(self.rows, key, where)
-            _tell_seldom(model, where)
+        _tell_seldom(model, where)
         if self.k is not None:
             quasi = parse_quasi(self.quasi, table)
             for words in exact(self.quasi, quasi, table):

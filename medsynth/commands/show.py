@@ -70,8 +70,10 @@ def _files(path: Path) -> list[Path]:
     def ending(end: str) -> list[Path]:
         return [file for stem, file in found.items() if stem.endswith(end)]
 
+    maps = ending("brain") or ending("seg")
     scans = [file for modality in MODALITIES for file in ending(modality)]
-    return [*scans, *(ending("brain") or ending("seg"))] or list(found.values())
+    others = [file for stem, file in found.items() if not stem.endswith(("brain", "seg"))]
+    return [*dict.fromkeys([*scans, *others]), *maps]
 
 
 def add(verbs: Any) -> None:

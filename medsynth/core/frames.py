@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medsynth.core.table import DATE, Column, Schema, Table, ends_of
-from medsynth.errors import DataError
+from medsynth.core.table import DATE, DAY_S, Column, Rule, Schema, Table, as_written, asked_of
+from medsynth.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,16 +31,19 @@ TEXTS = ("object", "str", "string")
 MOST_LEVELS = 2000
 """A column of names with more is refused: it would be learnt by heart."""
 
-OTHER_DATE = re.compile(r"\d{1,2}[/.]\d{1,2}[/.]\d{4}|\d{4}/\d{1,2}/\d{1,2}")
+OTHER_DATE = re.compile(r"(\d{1,2}[/.]\d{1,2}[/.]\d{4}|\d{4}/\d{1,2}/\d{1,2})( \d{1,2}:\d{2}.*)?")
 COMMA = re.compile(r"-?\d+,\d+")
+WHOLE = re.compile(r"-?\d+")
 FOREIGN = (
     (
-        OTHER_DATE,
-        "dates as 1976-11-16",
-        "Convert them, for example by pandas.to_datetime(…, dayfirst=True).",
+        OTHER_DATE, "dates as 1976-11-16",
+        "Convert them, for example by pandas.to_datetime(…, dayfirst=True), or declare the column.",
     ),
-    (COMMA, "numbers with a point, as 1.5", "Save the table with points."),
-)
+    (
+        COMMA, "numbers as 1500.5",
+        "Save the table with decimal points and nothing between thousands, or declare the column.",
+    ),
+)  # fmt: skip
 """Ways of writing that would silently make names, or an identifier, of dates and numbers."""
 
 STAND_INS = tuple(sign * float(nines) for sign in (-1, 1) for nines in (9, 99, 999, 9999, 99999))
@@ -67,7 +70,8 @@ def from_frame(
         frame: Any dtypes; texts are looked at, to find numbers and dates in them.
         schema: Declared columns; others are inferred, and say so, as do columns whose range was
             left open.
-        more_levels: Names that a column's inferred levels do not have come after them.
+        more_levels: Names that a column's inferred levels do not have come after them, texts among
+            its numbers after its marks.
 
     Raises:
         DataError: Doubled headings, mixed or infinite values, more than 2,000 names in a column,
@@ -98,8 +102,13 @@ def from_frame(
     whole = Schema(tuple(columns), schema.rules if schema else ())
     for rule in whole.rules:
         for name, text in (rule.when, rule.never):
-            if text not in whole.column(name).marks:
-                ends_of(whole.column(name), text)
+            try:
+                if text not in whole.column(name).marks:
+                    asked_of(whole.column(name), text)
+            except ConfigError as error:
+                raise ConfigError(
+                    error.expected, error.found, _in_words(rule), error.todo
+                ) from error
     return Table(whole, values, missing)
 
 
@@ -137,10 +146,13 @@ def breaking(table: Table) -> list[tuple[str, int]]:
     """Rules that rows of a table break, in words, and how many do."""
     found = []
     for rule in table.schema.rules:
-        told = f"{'='.join(rule.when)}, never {'='.join(rule.never)}"
         only = replace(table, schema=replace(table.schema, rules=(rule,)))
-        found.append((told, int(only.broken().sum())))
+        found.append((_in_words(rule), int(only.broken().sum())))
     return [(told, rows) for told, rows in found if rows]
+
+
+def _in_words(rule: Rule) -> str:
+    return f"rule {'='.join(rule.when)}, never {'='.join(rule.never)}"
 
 
 def stand_ins(table: Table) -> dict[str, float]:
@@ -204,9 +216,12 @@ def _column(
         numbers = _numbers(texts, absent == 0)
         if numbers is None:
             _refuse_infinite(name, texts, absent == 0)
-        if numbers is None and declared is None:
+        more = declared is not None and more_levels and declared.inferred and not declared.named
+        if numbers is None and (declared is None or more):
             _refuse_foreign(name, texts[absent == 0])
             odd = _odd(texts, absent == 0)
+            if declared is not None:
+                declared = replace(declared, marks=(*marks, *odd))
             absent = np.where(np.isin(texts, odd), 1 + len(marks), absent).astype(np.int16)
             for index, mark in enumerate(odd, 1 + len(marks)):
                 absent[texts == mark] = index
@@ -313,11 +328,14 @@ def _refuse_foreign(name: str, known: np.ndarray) -> None:
     """Dates and numbers in other ways of writing are no names.
 
     Raises:
-        DataError: All texts of a column are such.
+        DataError: Half of the texts of a column are such and all others are whole numbers, but for
+            a few.
     """
     for pattern, expected, todo in FOREIGN:
-        if len(known) and all(pattern.fullmatch(t) for t in known):
-            raise DataError(expected, repr(str(known[0])), name, todo)
+        such = [t for t in known if pattern.fullmatch(t)]
+        others = {t for t in known if not pattern.fullmatch(t) and not WHOLE.fullmatch(t)}
+        if such and 2 * len(such) >= len(known) and len(others) <= MOST_ODD:
+            raise DataError(expected, repr(str(such[0])), name, todo)
 
 
 def _odd(texts: np.ndarray, here: np.ndarray) -> tuple[str, ...]:
@@ -341,8 +359,11 @@ def _numbers(texts: np.ndarray, here: np.ndarray) -> np.ndarray | None:
         result[here] = known.astype(float)
         return result
     if all(DATE.fullmatch(t) for t in known):
-        stamps = np.array([t.replace(" ", "T") for t in known], "datetime64[s]")
-        result[here] = stamps.astype("int64") / 86400
+        try:
+            stamps = np.array([t.replace(" ", "T") for t in known], "datetime64[s]")
+        except ValueError as error:
+            raise DataError("dates that there are", str(error)) from error
+        result[here] = stamps.astype("int64") / DAY_S
         return result
     return None
 
@@ -422,8 +443,7 @@ def _decimals(known: np.ndarray, texts: np.ndarray | None) -> int | None:
 
 def _digits(value: float, column: Column) -> str:
     if column.kind == "date":
-        stamp = np.datetime64(round(value * 86400), "s")
-        return str(stamp).replace("T", " ") if column.decimals else str(stamp)[:10]
+        return as_written(column, value)
     if column.decimals is None:
         return repr(float(value)).removesuffix(".0")
     text = f"{value:.{column.decimals}f}"

@@ -252,7 +252,7 @@ class Table:
         here = self.absent(name) == 0
         if value in column.marks:
             return self.absent(name) == 1 + column.marks.index(value)
-        low, high = ends_of(column, value)
+        low, high = asked_of(column, value)
         return here & (self.values[name] >= low) & (self.values[name] <= high)
 
 
@@ -296,65 +296,68 @@ def is_range(column: Column, text: str) -> bool:
     return not column.named and RANGE in text and text not in column.marks
 
 
-def ends_of(column: Column, text: str) -> tuple[float, float]:
+def asked_of(column: Column, text: str) -> tuple[float, float]:
     """First and last number that a condition allows; both are the same for a single value.
 
+    A day in a column with times of day is all of that day.
+
     Raises:
-        ConfigError: The column has no such level, the text is neither a number nor a range, or
-            nothing of the range was learnt.
+        ConfigError: The column has no such level, or the text is neither a number nor a range.
     """
-    if not is_range(column, text):
-        value = number_of(column, text)
+    if column.named:
+        value = float(number_of(column, text))
         return value, value
-    least, most = (
-        -np.inf if column.low is None else column.low,
-        np.inf if column.high is None else column.high,
-    )
-    texts = [part.strip() for part in text.split(RANGE, 1)]
-    open_ = replace(column, low=None, high=None)
+    texts = [part.strip() for part in (text.split(RANGE, 1) if RANGE in text else (text, text))]
     low, high = (
-        number_of(open_, part) if part else end
-        for part, end in zip(texts, (least, most), strict=True)
+        _number(column, part) if part else end
+        for part, end in zip(texts, (-np.inf, np.inf), strict=True)
     )
-    if low > high and all(texts):
+    if column.kind == "date" and column.decimals and len(texts[1]) == len("2026-11-25"):
+        high += 1 - 1 / DAY_S
+    if low > high:
         raise ConfigError("a range low..high", repr(text), column.name, "Exchange its ends.")
+    return low, high
+
+
+def ends_of(column: Column, text: str) -> tuple[float, float]:
+    """`asked_of`, where something of it was learnt; open ends are those of the column.
+
+    Raises:
+        ConfigError: As it says, or nothing of the range was learnt.
+    """
+    low, high = asked_of(column, text)
+    if column.named:
+        return low, high
+    least = -np.inf if column.low is None else column.low
+    most = np.inf if column.high is None else column.high
     if high < least or low > most:
         ends = f"{as_written(column, least)} to {as_written(column, most)}"
         raise ConfigError(
-            f"a range of {column.name} within {ends}", repr(text), None,
-            "Say low..high; either may be left out.",
-        )  # fmt: skip
-    return low, high
+            f"{column.name} from {ends}", repr(text), None, "Nothing beyond was learnt."
+        )
+    return (low, high) if low == high else (max(low, least), min(high, most))
 
 
 def number_of(column: Column, text: str) -> float:
     """The number that stands for a value in memory.
 
     Raises:
-        ConfigError: The column has no such level, or the text is no number.
+        ConfigError: The column has no such level, or the text is no number of what was learnt.
     """
     import difflib
 
-    if column.named:
-        if text in column.levels:
-            return column.levels.index(text)
-        near = difflib.get_close_matches(text, column.levels, 1, 0.3)
-        shown = ", ".join(column.levels[:10]) + (", …" if len(column.levels) > 10 else "")
-        raise ConfigError(
-            f"a level of {column.name} ({shown})",
-            repr(text),
-            None,
-            f"Did you mean {near[0]!r}?" if near else None,
-        )
-    value = _number(column, text)
-    low = -np.inf if column.low is None else column.low
-    high = np.inf if column.high is None else column.high
-    if not low <= value <= high:
-        ends = f"{as_written(column, low)} to {as_written(column, high)}"
-        raise ConfigError(
-            f"{column.name} from {ends}", repr(text), None, "Nothing beyond was learnt."
-        )
-    return value
+    if not column.named:
+        return ends_of(column, text)[0]
+    if text in column.levels:
+        return column.levels.index(text)
+    near = difflib.get_close_matches(text, column.levels, 1, 0.3)
+    shown = ", ".join(column.levels[:10]) + (", …" if len(column.levels) > 10 else "")
+    raise ConfigError(
+        f"a level of {column.name} ({shown})",
+        repr(text),
+        None,
+        f"Did you mean {near[0]!r}?" if near else None,
+    )
 
 
 def _number(column: Column, text: str) -> float:
@@ -364,9 +367,13 @@ def _number(column: Column, text: str) -> float:
         ConfigError: It is none, or finer than the column has them.
     """
     if column.kind == "date":
-        if not DATE.fullmatch(text):
-            raise ConfigError(f"{column.name} as a date, 1976-11-16", repr(text))
-        return _day(text) or 0.0
+        expected = f"{column.name} as a date, 1976-11-16" + (" 14:30" if column.decimals else "")
+        if not DATE.fullmatch(text) or (len(text) > len("1976-11-16") and not column.decimals):
+            raise ConfigError(expected, repr(text))
+        try:
+            return _day(text) or 0.0
+        except ValueError:
+            raise ConfigError(expected, f"{text!r}, which there is not") from None
     try:
         value = float(text)
     except ValueError:

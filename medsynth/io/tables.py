@@ -3,6 +3,7 @@
 import csv
 import gzip
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -11,7 +12,7 @@ import numpy as np
 from medsynth.core.codes import Codes
 from medsynth.core.frames import MISSING, from_frame, to_frame
 from medsynth.core.table import Schema, Table
-from medsynth.errors import DataError
+from medsynth.errors import ConfigError, DataError
 from medsynth.io.files import read_text, writing
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ def read(path: Path, schema: Schema | None = None, *, more_levels: bool = False)
     frame = _frame(path)
     try:
         return from_frame(frame, schema, more_levels=more_levels)
-    except DataError as error:
-        place = path if error.where is None else f"{path}, column {error.where}"
-        raise DataError(error.expected, error.found, place, error.todo) from error
+    except (DataError, ConfigError) as error:
+        what = "" if error.where is None else f", {error.where}"
+        raise type(error)(error.expected, error.found, f"{path}{what}", error.todo) from error
 
 
 def write(path: Path, table: Table) -> None:
@@ -200,7 +201,7 @@ def _frame(path: Path) -> "pd.DataFrame":
     except UnicodeDecodeError as error:
         todo = "Convert it, for example with `iconv -f latin1 -t utf-8`."
         raise DataError("text in UTF-8", "another encoding", path, todo) from error
-    except (ValueError, OSError, csv.Error, pd.errors.EmptyDataError) as error:  # ParserError, too
+    except (ValueError, OSError, EOFError, zlib.error, csv.Error) as error:  # pandas' own, too
         raise DataError("a table", str(error).splitlines()[0], path) from error
 
 
@@ -224,20 +225,28 @@ def _refuse_uneven(path: Path, separator: str) -> None:
         DataError: The first such row.
     """
     with _opened(path) as file:
+        csv.field_size_limit(LARGEST_TEXT)
         rows = csv.reader(file, delimiter=separator)
-        wide = len(next(rows, ()))
+        wide = 0
         for row in rows:
-            if row and len(row) != wide:
+            if not row or (len(row) == 1 and not row[0].strip()):
+                continue  # a blank line
+            wide = wide or len(row)
+            if len(row) != wide:
                 raise DataError(
                     f"{wide} values in each row", f"{len(row)} in line {rows.line_num}", path,
                     "Put texts that have a separator in them between quotation marks.",
                 )  # fmt: skip
 
 
+LARGEST_TEXT = 2**27
+"""Characters of a value; the csv module gives up at 131,072 by itself."""
+
+
 def _opened(path: Path) -> TextIO:
     """A text file, also a compressed one; what is no UTF-8 is told when it is parsed."""
     told: dict[str, Any] = {"encoding": "utf-8-sig", "errors": "replace", "newline": ""}
-    return gzip.open(path, "rt", **told) if path.suffix == ".gz" else path.open(**told)
+    return gzip.open(path, "rt", **told) if path.suffix.lower() == ".gz" else path.open(**told)
 
 
 def _write_frame(path: Path, frame: "pd.DataFrame") -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medsynth.core.random import Key
-from medsynth.core.table import Column, Schema, Table, ends_of, is_range, number_of
+from medsynth.core.table import Column, Schema, Table, ends_of
 from medsynth.errors import ConfigError, DataError
 
 MOST_POINTS = 64
@@ -378,13 +378,14 @@ class Codec:
         allowed = np.zeros(tokens.size, bool)
         if text in tokens.column.marks:
             allowed[tokens.column.marks.index(text)] = True
-        elif is_range(tokens.column, text):
-            allowed = self.reaching(name, *ends_of(tokens.column, text))
-            if not allowed.any():
-                raise ConfigError(f"a range of {name} that has values", repr(text))
-        else:
-            value = np.array([number_of(tokens.column, text)], float)
-            allowed[tokens.encode(value, np.zeros(1, int))[0]] = True
+            return allowed
+        low, high = ends_of(tokens.column, text)
+        if low == high:
+            allowed[tokens.encode(np.array([low], float), np.zeros(1, int))[0]] = True
+            return allowed
+        allowed = self.reaching(name, low, high)
+        if not allowed.any():
+            raise ConfigError(f"a range of {name} that has values", repr(text))
         return allowed
 
     def reaching(self, name: str, low: float, high: float) -> np.ndarray:

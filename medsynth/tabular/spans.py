@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medsynth.core.random import Key
-from medsynth.core.table import Schema, Table
+from medsynth.core.table import Column, Schema, Table
 from medsynth.tabular.codec import on_grid
 
 FEWEST = 30
@@ -22,8 +22,9 @@ FEWEST = 30
 KNOTS = 33
 """Quantiles of dates that are kept."""
 
-YEAR, OLDEST = 365.25, 130
-"""Days of a year, and years that a column of ages does not exceed."""
+YEAR, A_YEAR, OLDEST = 365.25, 400.0, 130
+"""Days of a year; days within which births lie that an age in whole years leaves open; years that
+no age exceeds."""
 
 SHORTER = 0.5
 """Of the spread of the dates themselves; wider spans say little."""
@@ -48,6 +49,12 @@ class Span(NamedTuple):
     high: float
     usual: float
     dates: tuple[float, ...]
+
+    def days(self, column: Column) -> Column:
+        """The column of dates as one of days: whole ones, unless times or years are in it."""
+        whole = self.years is None and not column.decimals
+        kind, digits = ("integer", 0) if whole else ("continuous", None)
+        return replace(column, kind=kind, decimals=digits, low=self.low, high=self.high)
 
     def base(self, table: Table) -> tuple[np.ndarray, np.ndarray]:
         """Dates that days are counted from, and where there are such, `(rows,)` each."""
@@ -74,27 +81,23 @@ class Spans:
             table: Those that are learnt from.
         """
         dates = [c.name for c in table.schema.modelled if c.kind == "date"]
-        ages = [
-            c.name for c in table.schema.modelled
-            if c.kind in ("integer", "continuous") and c.ends[0] >= 0 and c.ends[1] <= OLDEST
-        ]  # fmt: skip
         found: dict[str, Span] = {}
         for index, name in enumerate(dates):
             there = table.absent(name) == 0
             values = table.values[name]
             least = SHORTER * _spread(values[there])
             plain = [(other, None) for other in dates[:index]]
-            aged = [(other, age) for other in dates for age in ages]
+            aged = [(other, age) for other in dates for age in _ages(table)]
             for other, years in (*plain, *aged):
                 if name in _chain(other, found):
                     continue
-                span = Span(name, other, years, 0, 0, 0, ())
-                base, known = span.base(table)
+                base, known = Span(name, other, years, 0, 0, 0, ()).base(table)
                 both = there & known
                 days = (values - base)[both]
-                if len(days) < FEWEST or (spread := _spread(days)) >= least:
+                spread = _spread(days)
+                if len(days) < FEWEST or spread >= (least if years is None else min(least, A_YEAR)):
                     continue
-                least = spread
+                least = SHORTER * spread if years is None else spread  # an age must bring more
                 low, usual, high = np.quantile(days, (0, 0.5, 1)).tolist()
                 often = np.quantile(values[there], np.linspace(0, 1, KNOTS)).tolist()
                 found[name] = Span(name, other, years, low, high, float(round(usual)), tuple(often))
@@ -113,7 +116,7 @@ class Spans:
         for span in self.of:
             base, known = span.base(table)
             values[span.column] = np.where(known, table.values[span.column] - base, span.usual)
-            columns[span.column] = replace(columns[span.column], low=span.low, high=span.high)
+            columns[span.column] = span.days(columns[span.column])
         schema = replace(table.schema, columns=tuple(columns.values()))
         return replace(table, schema=schema, values=values)
 
@@ -134,20 +137,24 @@ class Spans:
             table = replace(table, values={**table.values, span.column: dates})
         return replace(table, schema=schema)
 
-    def reach(self, name: str, low: float, high: float) -> tuple[str, float, float] | None:
+    def reach(
+        self, schema: Schema, name: str, low: float, high: float
+    ) -> tuple[str, float, float] | None:
         """Where the date must lie that a span is counted from, for the span to be in a range.
 
         Args:
+            schema: Of the rows.
             name: A column that is a span.
             low, high: Days since 1970.
 
         Returns:
-            The date that is no span itself, and its range; None where years are between them.
+            The date that is no span itself, and its range; None where years are between them, or
+            a span that may be missing.
         """
         spans = {span.column: span for span in self.of}
         while name in spans:
             span = spans[name]
-            if span.years is not None:
+            if span.years is not None or (span.since in spans and schema.column(span.since).marks):
                 return None
             name, low, high = span.since, low - span.high, high - span.low
         return name, low, high
@@ -170,5 +177,17 @@ def _chain(name: str, found: Mapping[str, Span]) -> list[str]:
     return names
 
 
-def _spread(days: np.ndarray) -> float:
-    return float(np.subtract(*np.percentile(days, (75, 25)))) if len(days) else 0.0
+def _ages(table: Table) -> list[str]:
+    """Columns of numbers that may be years of age: they differ by years, up to a life's."""
+    names = []
+    for column in table.schema.modelled:
+        if column.kind in ("integer", "continuous"):
+            known = table.values[column.name][table.absent(column.name) == 0]
+            if len(known) and known.min() >= 0 and known.max() <= OLDEST and _spread(known) > 5:
+                names.append(column.name)
+    return names
+
+
+def _spread(values: np.ndarray) -> float:
+    """The range of the middle 90 %; of the middle half a column of mostly zeros has none."""
+    return float(np.subtract(*np.percentile(values, (95, 5)))) if len(values) else 0.0

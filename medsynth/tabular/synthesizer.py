@@ -17,7 +17,7 @@ from torch import Tensor
 from medsynth.config.tabular import Model
 from medsynth.core.codes import Codes
 from medsynth.core.random import Key
-from medsynth.core.table import Schema, Table, ends_of, is_range, number_of
+from medsynth.core.table import Schema, Table, ends_of, number_of
 from medsynth.errors import ConfigError, DataError, ModelError, UsageError
 from medsynth.tabular.autoregressive import AutoregressiveNetwork, hidden_nats
 from medsynth.tabular.codec import Cells, Codec
@@ -117,22 +117,22 @@ class TableSynthesizer:
         where = where or {}
         allowed, exact = self._asked(where)
         cells = self._cells(rows, root, allowed)
+        made, faulty = self._judged(cells, root, where, exact)
+        wrong = np.flatnonzero(faulty)
         for again in range(TRIES):
-            made, faulty = self._judged(cells, root, where, exact)
-            wrong = np.flatnonzero(faulty)
             if not len(wrong):
                 return made
             count = len(wrong) if again < PATIENT else max(len(wrong), CHUNK)
-            more = self._cells(count, root.fold("again", again), allowed)
-            if again >= PATIENT:  # rare rows: fill with those of a whole chunk that will do
-                good = np.flatnonzero(~self._judged(more, root, where, exact)[1])[: len(wrong)]
-                more, wrong = Cells(*(part[good] for part in more)), wrong[: len(good)]
-            for whole, part in zip(cells, more, strict=True):
-                whole[wrong] = part
+            branch = root.fold("again", again)
+            cells = self._cells(count, branch, allowed)
+            more, faulty = self._judged(cells, branch, where, exact)
+            good = np.flatnonzero(~faulty)[: len(wrong)]
+            made = _put(made, wrong[: len(good)], more.take(good))
+            wrong = wrong[len(good) :]
         raise DataError(
             "rows that contradict neither the rules of the schema nor all real rows",
             f"{len(wrong):,} of {rows:,} that do",
-            ", ".join(f"{name}={text}" for name, text in where.items()) or None,
+            _told(where) or None,
             "Hardly a real row has what the condition asks for (widen it), or the rules forbid "
             "what was learnt.",
         )  # fmt: skip
@@ -151,20 +151,24 @@ class TableSynthesizer:
             column = self.schema.column(name)
             if column.kind == "identifier":
                 raise ConfigError("a column that is learnt", "an identifier, numbered anew", name)
-            base, tokens = name, None
-            if text in column.marks:
+            low, high = (0.0, 0.0) if text in column.marks else ends_of(column, text)
+            reach = None
+            if text in column.marks or name not in self.spans.names:
                 tokens = self.codec.allowed(name, text)
-            elif name not in self.spans.names:
-                tokens = self.codec.allowed(name, text)
-                if not is_range(column, text):
+                if low == high and text not in column.marks:
                     exact[name] = text
-            elif reach := self.spans.reach(name, *ends_of(column, text)):
-                base, low, high = reach
-                tokens = self.codec.reaching(base, low, high)
-            if tokens is not None:
-                index = self.codec.names.index(base)
-                allowed[index] = allowed.get(index, True) & tokens
-        return {i: tokens for i, tokens in allowed.items() if tokens.any()}, exact
+                reach = name, tokens
+            elif found := self.spans.reach(self.schema, name, low, high):
+                base = self.codec.names.index(found[0])
+                tokens = self.codec.reaching(*found)
+                tokens[: len(self.codec.columns[base].column.marks)] = True  # the date is drawn
+                reach = found[0], tokens
+            if reach is not None:
+                index = self.codec.names.index(reach[0])
+                allowed[index] = allowed.get(index, True) & reach[1]
+                if not allowed[index].any():
+                    raise ConfigError("conditions that go together", _told(where), reach[0])
+        return allowed, exact
 
     def _judged(
         self, cells: Cells, root: Key, where: Mapping[str, str], exact: Mapping[str, str]
@@ -233,6 +237,22 @@ def _set(table: Table, where: Mapping[str, str]) -> Table:
         if text not in column.marks:
             values[name] = np.full_like(values[name], number_of(column, text))
     return replace(table, values=values)
+
+
+def _put(table: Table, at: np.ndarray, rows: Table) -> Table:
+    """Rows in place of others."""
+    values = {name: v.copy() for name, v in table.values.items()}
+    missing = {name: table.absent(name).copy() for name in {*table.missing, *rows.missing}}
+    for name in values:
+        if table.schema.column(name).kind != "identifier":
+            values[name][at] = rows.values[name]
+        if name in missing:
+            missing[name][at] = rows.absent(name)
+    return replace(table, values=values, missing=missing)
+
+
+def _told(where: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={text}" for name, text in where.items())
 
 
 def _among(tokens: np.ndarray, canaries: np.ndarray) -> np.ndarray:

@@ -330,3 +330,21 @@ def test_mistakes_are_answered_in_words(
     sets = [part for text in told for part in ("--set", text)]
     assert main(["train", str(config), "--out", str(tmp_path / "w"), *sets, *SMALL]) == 0
     assert "who: nearly every row" in capsys.readouterr().err
+
+
+def test_what_the_model_seldom_makes_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["phantom", str(tmp_path / "p.csv"), "--rows", "600"]) == 0
+    config, run = tmp_path / "table.yaml", str(tmp_path / "run")
+    config.write_text(f"kind: tabular\ndata: {{table: {tmp_path / 'p.csv'}}}\n")
+    sets = ["--set", "train.steps=60", "--set", "model.width=32"]
+    assert main(["train", str(config), "--out", run, *sets]) == 0
+    made = ["generate", run, "--rows", "20", "-o", str(tmp_path / "m.csv"), "--where"]
+    capsys.readouterr()
+    assert main([*made, "sex=F"]) == 0
+    assert "by itself the model" not in capsys.readouterr().err
+    assert main([*made, "sex=F", "--where", "age=18..19"]) == 0
+    told = capsys.readouterr().err
+    assert "warning: sex=F, age=18..19: by itself the model makes" in told
+    assert "replaces the synthetic rows of before" in told

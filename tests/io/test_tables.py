@@ -3,6 +3,7 @@
 import gzip
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -176,13 +177,14 @@ def test_numbers_that_stand_for_missing_ones_are_asked_about() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [("16/11/1976", "dates as 1976-11-16.*to_datetime"), ("3.4.1999", "dates as"),
-     ("1,5", r"numbers with a point")],
+     ("16/11/1976 12:00", "dates as"), ("1,5", r"numbers as 1500\.5")],
 )  # fmt: skip
 def test_other_ways_of_writing_are_refused(text: str, words: str, tmp_path: Path) -> None:
-    pd.DataFrame({"a": [text, "", text], "b": [1, 2, 3]}).to_csv(tmp_path / "a.csv", index=False)
+    texts = [text, "", text, "unknown" if "/" in text else "2"]
+    pd.DataFrame({"a": texts, "b": [1, 2, 3, 4]}).to_csv(tmp_path / "a.csv", index=False)
     with pytest.raises(DataError, match=rf"{words}.*" if "to_" in words else words) as refused:
         tables.read(tmp_path / "a.csv")
-    assert f"{tmp_path / 'a.csv'}, column a" in str(refused.value)
+    assert f"{tmp_path / 'a.csv'}, a" in str(refused.value)
 
 
 def test_other_rows_may_have_more_levels_where_nobody_declared_them(tmp_path: Path) -> None:
@@ -193,6 +195,11 @@ def test_other_rows_may_have_more_levels_where_nobody_declared_them(tmp_path: Pa
     table = from_frame(more, schema, more_levels=True)
     assert table.schema.columns[0].levels == ("x", "y", "w")
     assert table.values["a"].tolist() == [1, 2, 0]
+    numbers = from_frame(pd.DataFrame({"a": [str(v) for v in range(40)]})).schema
+    below = pd.DataFrame({"a": [*(str(v) for v in range(40)), "<1"]})
+    with pytest.raises(DataError, match="the text '<1'"):
+        from_frame(below, numbers)
+    assert from_frame(below, numbers, more_levels=True).schema.columns[0].marks == ("<1",)
     declared = Schema((replace(schema.columns[0], inferred=False),))
     with pytest.raises(DataError, match="add them to its levels"):
         from_frame(more, declared, more_levels=True)
@@ -202,15 +209,17 @@ def test_other_rows_may_have_more_levels_where_nobody_declared_them(tmp_path: Pa
 
 
 def test_rules_may_be_about_columns_that_nobody_declared() -> None:
-    data = {"columns": [{"name": "id", "kind": "identifier"}],
+    data: dict[str, list[Any]] = {"columns": [{"name": "id", "kind": "identifier"}],
             "rules": [{"when": ["sex", "F"], "never": ["site", "prostate"]}]}  # fmt: skip
     frame = pd.DataFrame({"id": [1, 2, 3], "sex": ["F", "M", "F"], "site": ["prostate", "x", "x"]})
     table = from_frame(frame, Schema.from_json(data))
-    assert breaking(table) == [("sex=F, never site=prostate", 1)]
+    assert breaking(table) == [("rule sex=F, never site=prostate", 1)]
     with pytest.raises(ConfigError, match="a column"):
         from_frame(frame.drop(columns="site"), Schema.from_json(data))
-    with pytest.raises(ConfigError, match="a level of site"):
+    with pytest.raises(ConfigError, match=r"a level of site.*in rule sex=F, never site=prostate"):
         from_frame(frame.replace("prostate", "ovary"), Schema.from_json(data))
+    data["rules"].append({"when": ["sex", "F"], "never": ["age", "110.."]})
+    assert not breaking(from_frame(frame.assign(age=[30, 40, 50]), Schema.from_json(data)))[1:]
 
 
 def test_dates_are_declared_as_dates() -> None:
@@ -228,6 +237,11 @@ def test_a_row_of_another_length_is_named(tmp_path: Path) -> None:
     (tmp_path / "short.csv").write_text("a,b,c\n1,,3\n1,2\n")
     with pytest.raises(DataError, match=r"3 values in each row, found 2 in line 3"):
         tables.read(tmp_path / "short.csv")
+    (tmp_path / "blank.csv").write_text('\na,b\n1,2\n   \n"x\ny",2\n\n')
+    assert tables.read(tmp_path / "blank.csv").rows >= 2
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n" * 999)[:-20])
+    with pytest.raises(DataError, match="a table"):
+        tables.read(tmp_path / "cut.csv.gz")
     (tmp_path / "a.csv").write_text("a,b\n1,2\n1,2,3\n")
     with pytest.raises(DataError, match=r"2 values in each row, found 3 in line 3.*quotation"):
         tables.read(tmp_path / "a.csv")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from medsynth import tabular
-from medsynth.core.frames import from_frame
+from medsynth.core.frames import from_frame, to_frame
 from medsynth.core.random import Key
 from medsynth.errors import ConfigError
 from medsynth.tabular import TableSynthesizer
@@ -52,6 +52,15 @@ def test_spans_are_found_and_undone() -> None:
     assert codec.columns[2].column.ends[1] < 25
 
 
+def test_counts_that_are_mostly_zero_are_no_ages() -> None:
+    """The middle half of such a column does not vary, and admissions moved by years."""
+    frame = stays()
+    rng = np.random.default_rng(5)
+    few = np.where(rng.random(len(frame)) < 0.85, 0, rng.integers(1, 5, len(frame)))
+    frame = frame.assign(complications=few, children=0)
+    assert not [span for span in Spans.find(from_frame(frame)).of if span.years]
+
+
 @pytest.fixture(scope="module")
 def model() -> TableSynthesizer:
     made = tabular.fit(stays(), epochs=15).model
@@ -66,8 +75,6 @@ def length(frame: pd.DataFrame) -> pd.Series:
 
 def test_made_stays_are_as_long_as_real_ones(model: TableSynthesizer) -> None:
     """Their standard deviation was 48 days for 2.4, and a third left before they came."""
-    from medsynth.core.frames import to_frame
-
     made, real = length(to_frame(model.sample(1500))), length(stays())
     assert made.min() >= 0
     assert made.mean() == pytest.approx(real.mean(), abs=0.7)
@@ -99,7 +106,7 @@ def test_ranges_and_days_are_held(model: TableSynthesizer) -> None:
     assert len(np.unique(made.values["born"])) > 20
     with pytest.raises(ConfigError, match="as a date, 1976-11-16"):
         model.sample(5, where={"discharged": "soon"})
-    with pytest.raises(ConfigError, match=r"within 1940-\d\d-\d\d to 1994-\d\d-\d\d"):
+    with pytest.raises(ConfigError, match=r"born from 1940-\d\d-\d\d to 1994-\d\d-\d\d"):
         model.sample(5, where={"born": "2030-01-01.."})
     with pytest.raises(ConfigError, match="Exchange its ends"):
         model.sample(5, where={"born": "1980-01-01..1970-01-01"})
@@ -111,7 +118,45 @@ def test_ranges_and_days_are_held(model: TableSynthesizer) -> None:
     assert 0 <= stay.min() <= stay.max() < 25
 
 
-def test_an_age_fits_birth_and_admission() -> None:
+def test_rows_without_the_other_date_are_drawn_as_well(model: TableSynthesizer) -> None:
+    real = from_frame(stays())
+    asked = "2020-01-01..2020-12-31"
+    made = model.sample(1500, where={"discharged": asked})
+    gone = [
+        float((t.absent("admitted")[t.where("discharged", asked)] > 0).mean()) for t in (real, made)
+    ]
+    assert gone[1] == pytest.approx(gone[0], abs=0.03)
+    assert gone[1] > 0.01
+    where = {"admitted": "", "discharged": "2020-03-01..2020-08-31"}
+    made = model.sample(100, where=where)
+    assert (made.absent("admitted") > 0).all()
+    assert made.where("discharged", where["discharged"]).all()
+
+
+def test_conditions_that_cannot_be_met_are_told_at_once(model: TableSynthesizer) -> None:
+    months = {"discharged": "2021-01-01..2021-01-31", "admitted": "2020-01-01..2020-01-31"}
+    with pytest.raises(ConfigError, match="conditions that go together"):
+        model.sample(10, where=months)
+    for text in ("2020-02-30", "2020-13-01..", "2020-05-03 12:00"):
+        with pytest.raises(ConfigError, match="as a date, 1976-11-16"):
+            model.sample(5, where={"discharged": text})
+
+
+def test_a_day_is_all_of_it_where_there_are_times() -> None:
+    rng = np.random.default_rng(0)
+    seen = pd.Timestamp("2020-03-01") + pd.to_timedelta(rng.integers(0, 5 * 86_400, 600), unit="s")
+    frame = pd.DataFrame({"seen": seen.strftime("%Y-%m-%d %H:%M:%S"), "sex": ["F", "M"] * 300})
+    table = from_frame(frame)
+    days = frame["seen"].str[:10]
+    assert table.where("seen", "2020-03-02").sum() == (days == "2020-03-02").sum()
+    assert table.where("seen", "2020-03-02..2020-03-03").sum() == days.between(
+        "2020-03-02", "2020-03-03").sum()  # fmt: skip
+    made = tabular.fit(frame, epochs=1).sample(200, where={"seen": "2020-03-02"})["seen"]
+    assert made.str.startswith("2020-03-02").all()
+    assert made.nunique() > 50
+
+
+def test_an_age_fits_birth_and_admission(tmp_path: Path) -> None:
     """It missed them by eleven years."""
     frame = stays(1200)
     frame.loc[frame["admitted"] == "", "admitted"] = "2020-06-01"
@@ -120,7 +165,12 @@ def test_an_age_fits_birth_and_admission() -> None:
     table = from_frame(frame)
     (span,) = (s for s in Spans.find(table).of if s.column == "born")
     assert (span.since, span.years) == ("admitted", "age")
-    made = tabular.fit(frame, epochs=10).sample(800)
+    fitted = tabular.fit(frame, epochs=10)
+    made = fitted.sample(800)
+    fitted.model.save(tmp_path / "model.safetensors")
+    again = tabular.load(tmp_path / "model.safetensors")
+    assert isinstance(again, TableSynthesizer)
+    pd.testing.assert_frame_equal(to_frame(again.sample(800, Key(0, ("table",)))), made)
     born, admitted = (pd.to_datetime(made[name]) for name in ("born", "admitted"))
     gap = (admitted - born).dt.days / 365.25 - made["age"].astype(int)
     assert gap.between(-0.01, 1.01).mean() > 0.97

@@ -48,7 +48,7 @@ class Off:
 
 
 def off(real: Table, made: Table) -> tuple[list[Off], int]:
-    """What is `FACTOR` times too frequent or too rare beyond chance, furthest off first.
+    """What is `FACTOR` times too frequent or too rare beyond chance, surest first.
 
     A pair must be off among all rows, among those with its one value and among those with its
     other: a value that is made more often on purpose brings its pairs along.

@@ -71,7 +71,8 @@ def measure(
     if again is None:
         records += disclosure.unknown(0 if held_out is None else held_out.rows)
     if real.schema.rules:
-        records.append(_broken(real, made))
+        own = float((real.broken() > 0).mean())
+        records.append(_share("rules_broken", made.broken() > 0, own))
     records += _contradicting(real, made, again)
     return Section(
         NAME,
@@ -84,29 +85,25 @@ def measure(
     )
 
 
-def _broken(real: Table, made: Table) -> Record:
-    """Share of synthetic rows that break a rule, with its exact interval; floor: of real rows."""
-    broken = int((made.broken() > 0).sum())
-    own = float((real.broken() > 0).mean())
-    ends = counted(NAME, "rules_broken", {}, broken, made.rows)
-    low, high = ((bound or 0.0) / made.rows for bound in (ends.low, ends.high))
-    return replace(ends, value=broken / made.rows, low=low, high=high, floor=own)
+def _share(metric: str, rows: np.ndarray, floor: float) -> Record:
+    """Share of rows, with its exact interval."""
+    ends, n = counted(NAME, metric, {}, int(rows.sum()), len(rows)), len(rows)
+    low, high = ((bound or 0.0) / n for bound in (ends.low, ends.high))
+    return replace(ends, value=float(rows.mean()), low=low, high=high, floor=floor)
 
 
 def _contradicting(real: Table, made: Table, again: Table | None) -> Iterator[Record]:
     """Rows with values that never meet in real rows, or numbers and dates in another order.
 
-    Floor: held-out rows that contradict, too; what few real rows never show may be chance.
+    Floor: what held-out rows have, or what so many real ones may have missed by chance if that is
+    more (the rule of three).
     """
     never = Contradictions.of(real)
-    broken = int(never.broken(made).sum())
     own = 0.0 if again is None else float(never.broken(again).mean())
-    ends = counted(NAME, "contradictions", {}, broken, made.rows)
-    low, high = ((bound or 0.0) / made.rows for bound in (ends.low, ends.high))
-    yield replace(ends, value=broken / made.rows, low=low, high=high, floor=own)
+    broken = _share("contradictions", never.broken(made), max(own, 3 / real.rows))
+    yield broken
     for told, rows in never.counted(made)[:MOST_OFF]:
-        yield replace(ends, metric="contradiction", where={"never": told}, value=rows,
-                      low=None, high=None)  # fmt: skip
+        yield Record(NAME, "contradiction", {"never": told}, rows, n=made.rows)
 
 
 def _off(real: Table, made: Table) -> Iterator[Record]:
@@ -131,6 +128,7 @@ def _likeness(
     """Columns, pairs, coverage and detection, of synthetic rows and of a Gaussian copula.
 
     All sides are compared at equal numbers of rows: more of them agree better by themselves.
+    Detection takes all there are, because it finds more with more rows and its best is one half.
 
     Args:
         real: Rows that the model was fitted on.

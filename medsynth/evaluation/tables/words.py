@@ -66,9 +66,10 @@ def method(
         f"columns. Pairs: 1 − total variation over {GROUPS} × {GROUPS} groups, mean over up to "
         f"{MOST_PAIRS} pairs. Coverage: levels above {PREVALENT:.1%} that occur; distinct rows "
         "of groups as a share of the real number. All of these in as many random rows of each "
-        "side, no more than the smallest has, because more rows agree better by themselves; means "
-        f"over up to {MOST_DRAWS} samples of a larger side. Detection: area under the curve of "
-        "gradient boosting that tells real from synthetic, three folds; 0.5 is best.",
+        "side, no more than the smallest has, because more rows agree better by themselves; "
+        f"marginals and pairs are means over up to {MOST_DRAWS} samples of a larger side. "
+        "Detection: area under the curve of gradient boosting that tells real from synthetic, "
+        "three folds, all rows; 0.5 is best.",
         f"Value by value: 1 − total variation over numbers above {PREVALENT:.1%}, for columns "
         "that these make up half of; in as many random rows as above.",
         "Combinations: values of columns of names, and pairs of them, that come "
@@ -76,7 +77,8 @@ def method(
         "among those with either value, because a value that is made more often on purpose brings "
         "its pairs along.",
         "Contradictions: values that never meet in real rows although a dozen rows should have "
-        "both, and numbers and dates that never exceed others there.",
+        "both, and numbers and dates that never exceed others there. Floor: what held-out rows "
+        "have, or three over the number of real rows.",
         "Floor: independent columns. Ceiling: "
         + (
             "held-out real rows."
@@ -122,7 +124,7 @@ def listings(records: Sequence[Record]) -> Iterator[Listing]:
         yield listing("Rows that break a rule (floor: real rows)", rules, (), 3)
     contradictions = of("contradictions", "contradiction")
     if contradictions[0].value:
-        title = "Rows that contradict all real ones (floor: held-out rows)"
+        title = "Rows that contradict all real ones (floor: chance and held-out rows)"
         yield listing(title, contradictions, ("never",), 3)
     useful = of("utility_auc", "utility_gain")
     if useful:
@@ -202,10 +204,11 @@ def _alike(
         if copied:
             yield copied
             continue
-        bar = min(copula.value or 0, own.ceiling or 0)
-        better = (own.value or 0) > bar
+        better = (own.value or 0) > min(copula.value or 0, own.ceiling or 0)
         if metric == "detection_auc":
-            better = (own.value or 0) < max(copula.value or 0, own.ceiling or 0)
+            better = (own.value or 0) < (copula.value or 0) or (own.low or 0) <= 0.5
+        elif own.value is None or not isfinite(own.value):
+            continue  # a single column has no pairs
         yield Verdict(
             GOOD if better else BAD,
             f"{name}: {number(own.value, 3)}, a Gaussian copula has {number(copula.value, 3)}, "
@@ -296,8 +299,9 @@ def _broken(record: Record, contradictions: Sequence[Record]) -> Iterator[Verdic
     if record.metric == "contradictions":
         first = contradictions[0]
         told = (
-            f"contradictions: {value:.2%} of {rows} have what no real row has, {own:.2%} of "
-            f"held-out ones; first of all {first.where['never']} ({first.value:,})"
+            f"contradictions: {value:.2%} of {rows} have what no real row has, {own:.2%} are "
+            f"what chance and held-out rows explain; first of all {first.where['never']} "
+            f"({first.value:,})"
         )
     if (value if record.low is None else record.low) > own:
         yield Verdict(BAD, f"{told}: more often.")
