@@ -41,7 +41,9 @@ def _flipped(raw: bytes, at: int) -> bytes:
     return raw[:at] + bytes([raw[at] ^ 0xFF]) + raw[at:][1:]
 
 
-ZIPPED = gzip.compress(CONTENT)
+ZIPPED = gzip.compress(
+    CONTENT, mtime=0
+)  # bytes are in the names of tests, which all workers must agree on
 
 
 @pytest.mark.parametrize(
