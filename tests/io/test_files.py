@@ -41,9 +41,8 @@ def _flipped(raw: bytes, at: int) -> bytes:
     return raw[:at] + bytes([raw[at] ^ 0xFF]) + raw[at:][1:]
 
 
-ZIPPED = gzip.compress(
-    CONTENT, mtime=0
-)  # bytes are in the names of tests, which all workers must agree on
+# without a time: bytes stand in the names of tests, which all workers must agree on
+ZIPPED = gzip.compress(CONTENT, mtime=0)
 
 
 @pytest.mark.parametrize(
