@@ -233,7 +233,7 @@ def _column(
         seen = _inferred(name, numbers, texts, here, marks, dtype, levels)
         column = replace(seen, inferred=True)
     else:
-        column = declared
+        column = _timed(declared, texts, here)
         open_ = column.kind == "continuous" and column.decimals is None and not column.inferred
         if open_ and numbers is not None:
             digits = _decimals(numbers[here], None if texts is None else texts[here])
@@ -267,6 +267,26 @@ def _column(
             "Correct it or its kind, or name it among its marks in the schema.",
         )  # fmt: skip
     return _ranged(column, numbers[here]), np.where(here, numbers, 0.0), absent
+
+
+def _timed(column: Column, texts: np.ndarray | None, here: np.ndarray) -> Column:
+    """A declared column of dates whose texts have times of day: its last day is a whole one."""
+    if column.kind != "date" or column.decimals or texts is None or not _times(texts[here]):
+        return column
+    high = column.high
+    if high is not None and high == int(high):
+        high += 1 - 1 / DAY_S
+    return replace(column, decimals=1, fixed=not _minutes(texts[here]), high=high)
+
+
+def _times(known: np.ndarray) -> bool:
+    """Whether dates have times of day."""
+    return any(len(t) > len("2026-01-31") for t in known)
+
+
+def _minutes(known: np.ndarray) -> bool:
+    """Whether times of day have no seconds, or always 00."""
+    return all(len(t) <= len("2026-01-31 12:00") or t.endswith(":00") for t in known)
 
 
 def _matched(texts: np.ndarray, plain: np.ndarray, levels: tuple[str, ...]) -> np.ndarray:
@@ -408,8 +428,9 @@ def _inferred(
     if np.array_equal(np.unique(known), [0, 1]) and (texts is None or len(levels) == 2):
         return Column(name, "binary", levels or ("0", "1"), marks, dtype=dtype)
     if texts is not None and DATE.fullmatch(texts[here][0]):
-        timed = any(len(t) > len("2026-01-31") for t in texts[here])
-        return Column(name, "date", (), marks, *_range(known), int(timed), dtype=dtype)
+        timed, known_texts = _times(texts[here]), texts[here]
+        seconds = not (timed and _minutes(known_texts))
+        return Column(name, "date", (), marks, *_range(known), int(timed), seconds, dtype)
     decimals = _decimals(known, None if texts is None else texts[here])
     distinct = len(np.unique(known))
     if rows > 20 and decimals == 0 and IDENTITY.search(name) and distinct > TOO_MANY * rows:

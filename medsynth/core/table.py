@@ -40,7 +40,8 @@ class Column:
         decimals: Digits after the point; None for as many as the rows have, at full precision
             where these differ too much. A date has 1 with the time of
             day, else 0.
-        fixed: Whether all are written with that many digits (`1.50`), or trimmed (`1.5`).
+        fixed: Whether all are written with that many digits (`1.50`), or trimmed (`1.5`); times of
+            day to the second, or whole minutes.
         dtype: pandas' type that the column had, `str` for files without types.
         inferred: Whether levels or a range were read off rows rather than declared. They hold for
             those rows alone, and are not public.

@@ -112,7 +112,7 @@ def verdicts(records: Sequence[Record]) -> Iterator[Verdict]:
         told = f"{words} {interval(worst, 3)}"
         if metric == "exact_copies_gain":
             told = _copied(records, words, least(worst, chance, own))
-        grade, said = UNKNOWN, "this attack finds nothing, which proves nothing"
+        grade, said = UNKNOWN, "nothing found beyond three standard errors, which proves nothing"
         if caught:
             grade, said = BAD, bad
         elif metric in REVERSIBLE and _below(worst, chance, own):

@@ -1,13 +1,14 @@
 """Records: `fit(frame_or_csr).sample(10_000)`, pandas in and pandas out, CSR in and CSR out."""
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from medsynth.config.tabular import with_options
 from medsynth.core.codes import Codes
 from medsynth.core.frames import from_frame, to_frame
 from medsynth.core.random import Key
-from medsynth.core.table import Schema, Table
+from medsynth.core.table import RANGE, Schema, Table
 from medsynth.errors import ConfigError, DataError
 from medsynth.tabular.fitting import Fitting
 from medsynth.tabular.synthesizer import CodesSynthesizer, TableSynthesizer, load
@@ -17,10 +18,24 @@ __all__ = ["CodesSynthesizer", "Fitted", "TableSynthesizer", "fit", "fit_records
 
 
 class Fitted:
-    """A fitted frame or matrix; `model` is what can be saved."""
+    """A fitted frame or matrix, `model`; frames, `Codes` or CSR matrices come out."""
 
     def __init__(self, model: TableSynthesizer | CodesSynthesizer, *, bare: bool) -> None:
         self.model, self._bare = model, bare
+
+    def save(self, path: Path | str) -> None:
+        """Write `model.safetensors`, or a file of another name."""
+        self.model.save(Path(path))
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Fitted":
+        """A model from a run folder or a file.
+
+        Raises:
+            UsageError: No model there.
+            ModelError: Not a model of records of this version.
+        """
+        return cls(load(path), bare=False)
 
     def sample(self, rows: int, seed: int = 0, where: Mapping[str, Any] | None = None) -> Any:
         """New records, of the type that was fitted: a frame with its dtypes, `Codes`, or CSR.
@@ -28,8 +43,8 @@ class Fitted:
         Args:
             rows: How many.
             seed: The same seed gives the same records.
-            where: Column → value that all rows have, None for a missing one, `"60..80"` for a range
-                of numbers; code → 1 or 0.
+            where: Column → value that all rows have, None for a missing one where there is one way
+                to be missing, `"60..80"` or `(60, 80)` for a range of numbers; code → 1 or 0.
 
         Raises:
             ConfigError: No such column or value.
@@ -43,8 +58,10 @@ class Fitted:
 
     def _text(self, name: str, value: Any) -> str:
         """A value as it is written; missing ones by the column's only mark."""
+        if isinstance(value, tuple) and len(value) == 2:
+            return RANGE.join("" if end is None else self._text(name, end) for end in value)
         if not isinstance(self.model, TableSynthesizer) or not (value is None or value != value):
-            return str(value)
+            return str(value).removesuffix(" 00:00:00")  # a day, as pandas has it
         marks = self.model.schema.column(name).marks
         if len(marks) != 1:
             found = "none" if not marks else ", ".join(map(repr, marks))

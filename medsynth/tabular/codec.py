@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medsynth.core.random import Key
-from medsynth.core.table import Column, Schema, Table, ends_of
+from medsynth.core.table import DAY_S, Column, Schema, Table, ends_of
 from medsynth.errors import ConfigError, DataError
 
 MOST_POINTS = 64
@@ -31,9 +31,6 @@ SPIKE = 0.01
 
 KNOTS = 4
 """Pieces of a bin; values are drawn from the piecewise linear inverse distribution."""
-
-DAY = 86_400
-"""Seconds; dates count days."""
 
 MOST_MODES = 10
 LEAST_MODE = 0.005
@@ -235,10 +232,17 @@ def _modes(known: np.ndarray) -> np.ndarray:
 def grid(column: Column) -> float | None:
     """Distance of the values that a column of numbers can have; None for any number."""
     if column.kind == "date":
-        return 1 / DAY if column.decimals else 1.0
+        return 1 / _parts_of_a_day(column)
     if column.kind == "integer":
         return 1.0
     return None if column.decimals is None else 10.0**-column.decimals
+
+
+def _parts_of_a_day(column: Column) -> int:
+    """Steps of a column of dates in a day: one, or its minutes or seconds."""
+    if not column.decimals:
+        return 1
+    return DAY_S if column.fixed else DAY_S // 60
 
 
 def rest_knots(rest: np.ndarray, bins: int, step: float | None) -> np.ndarray:
@@ -288,7 +292,7 @@ def knots_of(edges: np.ndarray, steps: np.ndarray, bins: int, step: float | None
 def on_grid(column: Column, values: np.ndarray) -> np.ndarray:
     """Numbers as the column writes them, within its range."""
     if column.kind == "date":
-        unit = DAY if column.decimals else 1
+        unit = _parts_of_a_day(column)
         values = np.round(values * unit) / unit
     elif (step := grid(column)) is not None:
         values = np.round(values, 0 if step == 1 else column.decimals or 0)

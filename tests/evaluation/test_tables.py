@@ -220,6 +220,17 @@ def test_an_order_that_few_rows_have_by_chance_is_no_law() -> None:
         assert not [v for v in verdicts if v.grade == "bad" and v.text.startswith("contra")]
 
 
+def test_a_column_that_is_off_by_itself_is_named(real: Table, measured: Section) -> None:
+    women = np.flatnonzero(real.where("sex", "F"))
+    many = real.take(np.concatenate([np.arange(real.rows), women, women]))
+    verdicts = tables.measure(real, many, Key(0), held_out=like(real, 1500, 4)).verdicts
+    (told,) = (v for v in verdicts if v.text.startswith("columns one by one"))
+    assert told.grade == "bad"
+    assert "furthest off sex" in told.text
+    (calm,) = (v for v in measured.verdicts if v.text.startswith("columns one by one"))
+    assert calm.grade == "good"
+
+
 def test_a_single_column_has_no_pairs() -> None:
     real = from_frame(pd.DataFrame({"age": np.arange(300) % 60 + 20}))
     verdicts = tables.measure(real, real.take(np.arange(200)), Key(0)).verdicts
@@ -581,7 +592,7 @@ def test_what_more_members_meet_by_chance_is_no_copy() -> None:
     made, real, others = ([b"%d" % i for i in rng.zipf(1.5, count)] for count in (1000, 2000, 200))
     grade, text = of_copies(made, real, others)
     assert grade == "unknown"
-    assert text.endswith("this attack finds nothing, which proves nothing.")
+    assert text.endswith("nothing found beyond three standard errors, which proves nothing.")
 
 
 def test_nearer_counts_ties_half() -> None:

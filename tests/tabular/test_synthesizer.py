@@ -55,6 +55,7 @@ def test_conditions_hold_and_the_rest_follows(fitted: tabular.Fitted) -> None:
     assert (men["drug"] == "b").mean() == pytest.approx(0.9, abs=0.05)
     none = fitted.sample(50, where={"weight": None})
     assert none["weight"].isna().all()
+    assert (fitted.sample(50, where={"age": (70, None)})["age"] >= 70).all()
     older = fitted.sample(200, where={"age": "70..75"})["age"]
     assert older.between(70, 75).all()
     assert older.nunique() == 6

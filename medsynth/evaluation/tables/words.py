@@ -28,6 +28,9 @@ LIKENESS = (
 LEAST_GAP = 0.05
 """Smallest gap in agreement, value by value, that is worth a verdict."""
 
+SLACK = 0.01
+"""By which columns one by one may agree less than independent ones and be called good."""
+
 RELATED = 0.1
 """Agreement of two columns beyond that of independent ones, from which on they are related."""
 
@@ -214,6 +217,7 @@ def _alike(
             f"{name}: {number(own.value, 3)}, a Gaussian copula has {number(copula.value, 3)}, "
             f"{halves if metric == 'detection_auc' else best} {number(own.ceiling, 3)}.",
         )
+    yield _singly(of("marginals", model="synthetic"), records, best)
     levels = of("coverage_levels", model="synthetic")
     yield Verdict(
         GOOD if (levels.value or 0) >= 0.95 * (levels.ceiling or 1) else BAD,
@@ -244,6 +248,20 @@ def _loose(pairs: Sequence[Record], best: str) -> Iterator[Verdict]:
             f"relations: {worst.where['columns']} agree by {number(worst.value, 3)}, {best} by "
             f"{number(worst.ceiling, 3)}, independent columns by {number(worst.floor, 3)}.",
         )
+
+
+def _singly(mean: Record, records: Sequence[Record], best: str) -> Verdict:
+    """Whether columns one by one are as in real rows; independent columns are, by making."""
+    singles = [r for r in records if r.metric == "marginal"]
+    worst = min(singles, key=lambda r: (r.value or 0.0) - (r.floor or 0.0))
+    value, floor, ceiling = mean.value or 0.0, mean.floor or 0.0, mean.ceiling or 0.0
+    return Verdict(
+        GOOD if value >= min(floor, ceiling) - SLACK else BAD,
+        f"columns one by one: {number(value, 3)}, independent columns have {number(floor, 3)}, "
+        f"{best} {number(ceiling, 3)}; furthest off {worst.where['column']}, "
+        f"{number(worst.value, 3)} (independent {number(worst.floor, 3)}, {best} "
+        f"{number(worst.ceiling, 3)}).",
+    )
 
 
 def _combined(count: Record, worst: Sequence[Record]) -> Verdict:
