@@ -104,7 +104,7 @@ class Train:
         patience: Epochs without better held-out records until training ends by itself; null takes
             4, and 8 below 2,000 rows.
         clip: Largest gradient norm.
-        ema_epochs: Half-life of the averaged weights.
+        ema_epochs: Half-life of the averaged weights; null takes a half, and 2 below 2,000 rows.
         save_every, preview_every, log_every: Steps.
     """
 
@@ -117,7 +117,7 @@ class Train:
     decay: bool = True
     patience: int | None = None
     clip: float = 5.0
-    ema_epochs: float = 0.5
+    ema_epochs: float | None = None
     save_every: int = 500
     preview_every: int = 500
     log_every: int = 10

@@ -49,6 +49,9 @@ FOREIGN = (
 STAND_INS = tuple(sign * float(nines) for sign in (-1, 1) for nines in (9, 99, 999, 9999, 99999))
 """Numbers that forms have for *not known*."""
 
+ODD = re.compile(r"[<>≤≥~] ?\d+(\.\d+)?|\D+")
+"""What such texts look like; `V57` among `250.83` is a code among codes."""
+
 MOST_ODD = 5
 """Different texts among numbers, such as `<0.5`, that are taken for reasons why one is missing."""
 
@@ -363,6 +366,8 @@ def _odd(texts: np.ndarray, here: np.ndarray) -> tuple[str, ...]:
     for pattern in (NUMBER, DATE):
         fits = np.array([bool(pattern.fullmatch(t)) for t in texts]) & here
         odd = tuple(sorted(set(texts[here & ~fits])))
+        if not all(ODD.fullmatch(text) for text in odd):
+            continue
         enough = len(set(texts[fits])) >= FEWEST_NUMBERS
         if odd and enough and len(odd) <= MOST_ODD and fits.sum() > 0.5 * here.sum():
             return odd

@@ -103,6 +103,7 @@ class Fitting:
         assert train.rate is not None
         assert train.batch is not None
         game = self.material.game
+        assert train.ema_epochs is not None
         half_life = train.ema_epochs * self.material.records
         if config.model.kind == "medgan":
             half_life = 0  # averaged weights do not fit the statistics of batch norm

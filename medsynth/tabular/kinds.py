@@ -18,6 +18,10 @@ SMALL_EPOCHS = 40
 PATIENCES = (4, 8)
 """Epochs without better held-out records, for many rows and for few."""
 
+HALF_LIVES = (0.5, 2.0)
+"""Epochs of averaged weights, for many rows and for few: these are noisy, and single columns with
+them."""
+
 DROPS = (0.2, 0.05)
 """Dropout below and above `SMALL`."""
 
@@ -107,6 +111,7 @@ def resolved(config: Tabular, records: int, *, codes: bool) -> Tabular:
     drop = DROPS[records >= SMALL] if model.drop is None else model.drop
     epochs = train.epochs or (SMALL_EPOCHS if small else habits.epochs)
     patience = train.patience or PATIENCES[small]
+    average = HALF_LIVES[small] if train.ema_epochs is None else train.ema_epochs
     steps = train.steps or min(epochs * per_epoch(records, batch), MOST_STEPS)
     return replace(
         config,
@@ -114,7 +119,7 @@ def resolved(config: Tabular, records: int, *, codes: bool) -> Tabular:
                       latent=model.latent or habits.latent,
             width=model.width or habits.width),
         train=replace(
-            train, epochs=epochs, patience=patience, steps=steps, batch=batch,
+            train, epochs=epochs, patience=patience, steps=steps, batch=batch, ema_epochs=average,
             rate=train.rate or habits.rate, rate_critic=train.rate_critic or habits.rate_critic,
         ),
     )  # fmt: skip

@@ -161,6 +161,8 @@ def test_a_few_texts_among_numbers_are_reasons_why_one_is_missing(tmp_path: Path
     assert (crp.kind, crp.marks) == ("continuous", ("NA", "<0.5", "haemolysed"))
     assert (grade.kind, grade.levels) == ("categorical", ("1", "2", "3+"))
     pd.testing.assert_frame_equal(to_frame(table), before)
+    codes = from_frame(pd.DataFrame({"diag": [*(f"{v}.{v % 9}" for v in range(200, 300)), "V57"]}))
+    assert codes.schema.columns[0].kind in ("identifier", "categorical")  # ICD-9, no numbers
     days = [f"2020-{m:02d}-{d:02d}" for m in (1, 2, 3) for d in range(1, 29)] + ["unknown"]
     born = from_frame(pd.DataFrame({"born": days})).schema.columns[0]
     assert (born.kind, born.marks) == ("date", ("unknown",))
