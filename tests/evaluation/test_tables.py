@@ -231,6 +231,14 @@ def test_a_column_that_is_off_by_itself_is_named(real: Table, measured: Section)
     assert calm.grade == "good"
 
 
+def test_levels_of_which_nothing_is_said_take_one_line() -> None:
+    """A ward of eighty levels filled the screen."""
+    where = {"subgroup": "ward", "refused": "few"}
+    told = [Record("table", "subgroup_auc", where | {"level": f"W{i}"}) for i in (0, 1, 1, 2)]
+    assert [v.text for v in words._untold(told)] == ["groups: 3 untold; ward=W0: few."]
+    assert not list(words._untold([]))
+
+
 def test_a_single_column_has_no_pairs() -> None:
     real = from_frame(pd.DataFrame({"age": np.arange(300) % 60 + 20}))
     verdicts = tables.measure(real, real.take(np.arange(200)), Key(0)).verdicts

@@ -100,8 +100,7 @@ def _contradicting(real: Table, made: Table, again: Table | None) -> Iterator[Re
     """
     never = Contradictions.of(real)
     own = 0.0 if again is None else float(never.broken(again).mean())
-    broken = _share("contradictions", never.broken(made), max(own, 3 / real.rows))
-    yield broken
+    yield _share("contradictions", never.broken(made), max(own, 3 / real.rows))
     for told, rows in never.counted(made)[:MOST_OFF]:
         yield Record(NAME, "contradiction", {"never": told}, rows, n=made.rows)
 
@@ -153,8 +152,7 @@ def _likeness(
 
     every = {name: paired(table) for name, table in models.items()}
     every |= {"floor": paired(independent), "ceiling": paired(best)}
-
-    middle = {name: float(np.mean([*pairs.values()] or [np.nan])) for name, pairs in every.items()}
+    middle = {name: float(np.mean([*of.values()] or [np.nan])) for name, of in every.items()}
     for model in models:
         yield Record(
             NAME, "pairs", {"model": model}, middle[model], floor=middle["floor"],

@@ -181,8 +181,7 @@ def verdicts(records: Sequence[Record], *, held_out: bool = True) -> Iterator[Ve
         if record.metric == "utility_gain":
             what = f"utility on the same people ({record.where['learner']})"
             yield from _change(record, what, Verdict(GOOD, "better"), Verdict(BAD, "worse"))
-        if record.metric == "subgroup_auc" and "refused" in record.where:
-            yield Verdict(UNKNOWN, _group(record))
+    yield from _untold([r for r in records if r.metric == "subgroup_auc" and "refused" in r.where])
     for change in records:
         if change.metric == "subgroup_gap_change" and change.where["training"] == "real+synthetic":
             what = f"gap between levels of {change.where['subgroup']} ({change.where['learner']})"
@@ -190,11 +189,13 @@ def verdicts(records: Sequence[Record], *, held_out: bool = True) -> Iterator[Ve
     yield from disclosed.verdicts(records)
 
 
-def _group(refused: Record) -> str:
-    """Why nothing is said of a level."""
-    level = refused.where.get("level")
-    place = f"{refused.where['subgroup']}={level}" if level else "groups"
-    return f"{place}: {refused.where['refused']}."
+def _untold(refused: Sequence[Record]) -> Iterator[Verdict]:
+    """One line on all levels of which nothing is said, with the reason of the first."""
+    levels = {record.where.get("level") for record in refused}
+    if refused:
+        first = refused[0].where
+        place = f"{first['subgroup']}={first['level']}" if "level" in first else "of each level"
+        yield Verdict(UNKNOWN, f"groups: {len(levels)} untold; {place}: {first['refused']}.")
 
 
 def _alike(
