@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 from medsynth import __version__
 from medsynth.commands import (
@@ -63,6 +64,16 @@ class _Top(argparse.ArgumentParser):
             names = [module.__name__.rpartition(".")[2] for module in modules]
             parts.append("\n".join([title, *(f"  {n:<9} {lines[n]}" for n in names)]))
         return "\n\n".join([*parts, TAIL])
+
+    def _check_value(self, action: argparse.Action, value: str) -> None:
+        """Say which verb was meant, where one is near."""
+        if action.choices is None or value in action.choices:
+            return
+        near = get_close_matches(value, action.choices, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise argparse.ArgumentError(
+            None, f"there is no verb {value!r}{meant} (`medsynth --help` lists them)"
+        )
 
 
 def parser() -> argparse.ArgumentParser:

@@ -44,6 +44,11 @@ def test_help_and_import_wait_for_no_library() -> None:
     assert done.stderr.strip() == "[]"
 
 
+def test_a_verb_that_is_nearly_one_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian", "configs/image/phantom.yaml"]) == 2
+    assert "no verb 'trian'; did you mean train?" in capsys.readouterr().err
+
+
 def test_help_is_a_page_of_verbs_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     page = capsys.readouterr().out
