@@ -6,7 +6,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from medsynth.cli import main
 from medsynth.core.labels import BRAIN, BRATS2023
@@ -241,8 +243,6 @@ def test_every_column_gets_the_same_steps_and_its_share() -> None:
 
 @pytest.mark.parametrize("kind", segmentors.KINDS)
 def test_the_same_seed_gives_the_same_segmentor(kind: str, coarse: Path, tmp_path: Path) -> None:
-    import torch
-
     from medsynth.core.cohort import MODALITIES
     from medsynth.imaging.examples import prepare
 
@@ -255,3 +255,35 @@ def test_the_same_seed_gives_the_same_segmentor(kind: str, coarse: Path, tmp_pat
     named = segmentors.predict(one, kind, cases[0].scans, BRATS2023, recipe.patch)
     assert named.shape == cases[0].labels.shape
     assert set(named.ravel()) <= {0, 1, 2, 3}
+
+
+class Asked(torch.nn.Module):
+    """A network that remembers the sizes it was asked in, and calls the third scan oedema."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.sizes: set[tuple[int, ...]] = set()
+
+    def forward(self, scans: torch.Tensor) -> torch.Tensor:
+        self.sizes.add(tuple(scans.shape[2:]))
+        return torch.cat([0.5 + 0 * scans[:, :1], 0 * scans[:, :1], scans[:, 2:3]], 1)
+
+
+@pytest.mark.parametrize(
+    ("patch", "shape", "sizes"),
+    [
+        (48, (70, 85, 61), {(56, 56, 56)}),
+        (96, (137, 170, 100), {(112, 112, 104)}),  # of 100 voxels no window needs more than 104
+        (48, (40, 50, 85), {(48, 56, 56)}),  # never less than it was trained on
+    ],
+)
+def test_windows_hold_more_brain_than_patches_but_no_more_than_there_is(
+    patch: int, shape: tuple[int, ...], sizes: set[tuple[int, ...]]
+) -> None:
+    network = Asked()
+    scans = np.full((4, *shape), 0.1, np.float32)
+    scans[2, 20:30, 20:30, 20:30] = 1
+    named = segmentors.predict(network, "dynunet", scans, BRATS2023, (patch,) * 3)
+    assert network.sizes == sizes
+    np.testing.assert_array_equal(named == BRATS2023.value("ED"), scans[2] == 1)
