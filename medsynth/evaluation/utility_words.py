@@ -121,6 +121,9 @@ NAMES = {
     "dice": "Dice", "lesion_dice": "Lesion-wise Dice", "hd95": "HD95 in mm",
     "lesion_hd95": "Lesion-wise HD95 in mm",
 }  # fmt: skip
+NOTHING = 0.005
+"""Mean Dice where present, below which a region was not learnt."""
+
 REGIONS = {"WT": "whole tumour", "TC": "tumour core", "ET": "enhancing tumour"}
 
 
@@ -268,6 +271,25 @@ def _verdicts(records: Sequence[Record], sizes: Sizes) -> Iterator[Verdict]:
         if len(sure) < len(own) or len(signs) > 1:
             grade = UNKNOWN
         yield Verdict(grade, f"{words}; the interval excludes 0 in {len(sure)} of {len(own)}.")
+    yield from _not_learnt(records, sizes)
+
+
+def _not_learnt(records: Sequence[Record], sizes: Sizes) -> Iterator[Verdict]:
+    """Regions that some segmentor finds in nobody: its training failed, whatever the data are."""
+    for region in scores.REGIONS:
+        none = [
+            f"{_head(r.where['training'], sizes)} "
+            f"({r.where['segmentor']}, {r.where['augmentation']} augmentation)"
+            for r in _main(records, region)
+            if r.metric == "dice_present" and r.value is not None and r.value < NOTHING
+        ]
+        if none:
+            yield Verdict(
+                UNKNOWN,
+                f"{REGIONS[region].capitalize()} was found in no test person by: "
+                f"{', '.join(none)}. Small regions are learnt last, with unlucky first weights "
+                "not at all: take more `steps` or `seeds` before you blame the data.",
+            )
 
 
 def _points(gain: float) -> str:

@@ -209,6 +209,26 @@ def test_below_the_limit_nothing_is_said_to_exclude_0() -> None:
     assert enough.verdicts[1].grade == "good"
 
 
+def test_a_region_that_was_not_learnt_is_no_verdict_on_the_data() -> None:
+    assert not any("found in no test person" in v.text for v in words_of(3, 6, 0).verdicts)
+    made = results(1, 6, 2)
+    for row in made[1]["scores"]:
+        if row["region"] == "ET" and row["present"]:
+            row["dice"] = 0.0
+    axes, recipe = Axes(("real", "real+synthetic"), ("gan",), (False,), 1), Recipe("gan", False, 3)
+    records = list(utility.figures(made, axes, recipe, _key()))
+    sizes = utility_words.Sizes(4, 6, 8, 0, 0, 0, 1)
+    (told,) = [
+        v
+        for v in utility_words.section(records, axes, recipe, sizes).verdicts
+        if "found in no test person" in v.text
+    ]
+    assert told.grade == "unknown"
+    assert told.text.startswith(
+        "Enhancing tumour was found in no test person by: real+synthetic (gan, without"
+    )
+
+
 def _moved(path: Path, folder: Path) -> Path:
     target = folder / path.name
     target.write_bytes(path.read_bytes())
