@@ -15,11 +15,13 @@ from medsynth.core.labels import BRAIN, BRATS2023
 from medsynth.errors import DataError
 from medsynth.evaluation import origin, segmentors, utility, utility_words
 from medsynth.evaluation.records import Section
-from medsynth.evaluation.segmentors import Recipe
+from medsynth.evaluation.segmentors import Recipe, SegmentationGame
 from medsynth.evaluation.utility import TRAININGS, Axes, Cell, Fold
 from medsynth.imaging.examples import Example
+from medsynth.imaging.game import ImageBatch
 from medsynth.io import cohort as cohorts
 from medsynth.io.nifti import read_labels, write_labels
+from medsynth.training.game import Noise, Share
 
 
 def config(coarse: Path, generated: Path, folder: Path, more: str = "") -> Path:
@@ -275,6 +277,24 @@ def test_the_same_seed_gives_the_same_segmentor(kind: str, coarse: Path, tmp_pat
     named = segmentors.predict(one, kind, cases[0].scans, BRATS2023, recipe.patch)
     assert named.shape == cases[0].labels.shape
     assert set(named.ravel()) <= {0, 1, 2, 3}
+
+
+def test_missing_enhancing_tumour_costs_more_than_missing_oedema() -> None:
+    truth = torch.zeros(1, 4, 8, 8, 8)
+    truth[:, 0] = 1
+    index = {structure: BRATS2023.abbreviations.index(structure) for structure in ("ED", "ET")}
+    for at, channel in enumerate(index.values()):
+        truth[:, [0, channel], 2 * at + 1] = truth[:, [channel, 0], 2 * at + 1]
+    game = SegmentationGame(torch.nn.Identity(), BRATS2023)
+    noise = Noise(0, Share(0, 1, 1), torch.device("cpu"))
+    cost = {}
+    for structure, channel in index.items():
+        said = truth.clone()
+        said[:, 0] += said[:, channel]
+        said[:, channel] = 0
+        batch = ImageBatch(10 * said, truth, None)
+        cost[structure] = float(game.loss("segmentor", batch, noise)[0])
+    assert cost["ET"] > 2 * cost["ED"]
 
 
 class Asked(torch.nn.Module):
