@@ -66,7 +66,7 @@ class _Top(argparse.ArgumentParser):
         return "\n\n".join([*parts, TAIL])
 
     def _check_value(self, action: argparse.Action, value: str) -> None:
-        """Say which verb was meant, where one is near."""
+        """Say which verb was meant, where one is near; verbs are all that it has to choose from."""
         if action.choices is None or value in action.choices:
             return
         near = get_close_matches(value, action.choices, 1)

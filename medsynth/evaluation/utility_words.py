@@ -19,7 +19,7 @@ from medsynth.evaluation.records import (
     number,
     plural,
 )
-from medsynth.evaluation.segmentors import Recipe
+from medsynth.evaluation.segmentors import CONTEXT, WEIGHTS, Recipe
 from medsynth.evaluation.utility import FEW, FINE_TUNED, NAME, REAL, TRAININGS, Axes
 
 LIMITS = (
@@ -31,6 +31,9 @@ LIMITS = (
     "the cases that have the region.",
     "There is no ceiling: nobody knows the best that could be reached. Compare with *real*.",
 )
+
+UNLEARNT = 0.005
+"""Mean Dice where present, below which a region was hardly found in anybody."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def section(records: Sequence[Record], axes: Axes, recipe: Recipe, sizes: Sizes)
             f"{' × '.join(map(str, recipe.patch))} voxels, whatever it trains on (step-matched). "
             "Mixed columns mix within batches, half and half; the fine-tuned column takes its last "
             f"third of the steps on {100 * FEW:.0f} % of the real cases, at least one"
-            f"{_told(sizes)}.",
+            f"{_told(sizes)}.{_of_dynunet(axes)}",
             "Floor: a segmentor that predicts nothing. In brackets: 95 % bootstrap interval over "
             f"test people, seeds and time-points averaged first, from {MIN_PEOPLE} people on. "
             "p: Wilcoxon signed-rank test against *real*, paired by person. Without augmentation "
@@ -90,6 +93,16 @@ def section(records: Sequence[Record], axes: Axes, recipe: Recipe, sizes: Sizes)
         tuple(tables),
         tuple(_verdicts(records, sizes)),
         LIMITS,
+    )
+
+
+def _of_dynunet(axes: Axes) -> str:
+    if "dynunet" not in axes.segmentors:
+        return ""
+    return (
+        f" A dynunet sees windows of about {CONTEXT:.2f} times its patches at inference, and "
+        f"enhancing tumour counts {WEIGHTS['ET']:.0f} times in its loss, background "
+        f"{WEIGHTS['BG']:.1f} times."
     )
 
 
@@ -121,9 +134,6 @@ NAMES = {
     "dice": "Dice", "lesion_dice": "Lesion-wise Dice", "hd95": "HD95 in mm",
     "lesion_hd95": "Lesion-wise HD95 in mm",
 }  # fmt: skip
-NOTHING = 0.005
-"""Mean Dice where present, below which a region was not learnt."""
-
 REGIONS = {"WT": "whole tumour", "TC": "tumour core", "ET": "enhancing tumour"}
 
 
@@ -275,20 +285,26 @@ def _verdicts(records: Sequence[Record], sizes: Sizes) -> Iterator[Verdict]:
 
 
 def _not_learnt(records: Sequence[Record], sizes: Sizes) -> Iterator[Verdict]:
-    """Regions that some segmentor finds in nobody: its training failed, whatever the data are."""
+    """Regions that a segmentor hardly finds in anybody, mean over seeds: trained too little, or on
+    data that do not show them."""
     for region in scores.REGIONS:
-        none = [
-            f"{_head(r.where['training'], sizes)} "
-            f"({r.where['segmentor']}, {r.where['augmentation']} augmentation)"
+        own = [
+            r
             for r in _main(records, region)
-            if r.metric == "dice_present" and r.value is not None and r.value < NOTHING
+            if r.metric == "dice_present" and r.value is not None and r.value < UNLEARNT
         ]
-        if none:
+        if own:
+            people = plural(own[0].n or 0, "test person", "test people")
+            columns = ", ".join(
+                f"{_head(r.where['training'], sizes)} "
+                f"({r.where['segmentor']}, {r.where['augmentation']} augmentation)"
+                for r in own
+            )
             yield Verdict(
                 UNKNOWN,
-                f"{REGIONS[region].capitalize()} was found in no test person by: "
-                f"{', '.join(none)}. Small regions are learnt last, with unlucky first weights "
-                "not at all: take more `steps` or `seeds` before you blame the data.",
+                f"{REGIONS[region].capitalize()} was hardly found in any of {people} with it by "
+                f"{columns}: too little training, or data that do not show it. More `steps` or "
+                "`seeds` tell the two apart.",
             )
 
 
