@@ -26,7 +26,7 @@ matplotlib.use("Agg")
 
 NAMES = {"t1n": "T1", "t1c": "T1c", "t2w": "T2", "t2f": "FLAIR"}
 PLANES = ("sagittal", "coronal", "axial")
-CONTOURED = ("NCR", "ET", "ED", "RC")
+CONTOURED = ("ED", "ET", "NCR", "RC")
 INCH = 2.1
 DPI = 110
 

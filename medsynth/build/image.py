@@ -11,7 +11,7 @@ import torch
 
 from medsynth import box, show
 from medsynth import config as configs
-from medsynth.build.people import BEGINNING, seen_before
+from medsynth.build.people import BEGINNING, TRAINED_ON, require_known, seen_before
 from medsynth.build.run import Pace, Run
 from medsynth.config import Config
 from medsynth.core.labels import LabelScheme
@@ -305,11 +305,15 @@ class ImageRun(Run):
             examples: Wraps the preparation of cases, to show progress.
 
         Raises:
-            DataError: The cohort is empty, or a case of it is broken.
+            DataError: The cohort is empty, a case of it is broken, or it has people whom the run
+                that goes on has not been trained on.
         """
         cohort = cohorts.read(Path(config.data.cohort)).part("training")
         if not len(cohort):
             raise DataError("training cases", "none", config.data.cohort)
+        subjects = sorted({case.subject for case in cohort})
+        if resume:
+            require_known(folder, subjects, config.data.cohort)
         playing = trainer(config, world)  # first: what does not fit is told before cases are read
         begun: str | None = None
         seen: list[str] | None = None
@@ -333,6 +337,8 @@ class ImageRun(Run):
                 write_json(folder / BEGINNING, beginning)
             elif not resume:  # of a run that was killed before it saved anything
                 (folder / BEGINNING).unlink(missing_ok=True)
+            if not resume:
+                write_json(folder / TRAINED_ON, {"subjects": subjects})
             cohort_file = str(Path(config.data.cohort).resolve())
             told = replace(config, data=replace(config.data, cohort=cohort_file))
             write_text(folder / "config.yaml", configs.dump(told))

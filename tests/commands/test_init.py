@@ -112,3 +112,30 @@ def test_weights_of_other_voxels_are_warned_of(
     config = str(small_config(phantoms, tmp_path, steps=1))
     assert main(["train", config, "--init", str(trained), "--out", str(tmp_path / "b")]) == 0
     assert "other voxels" not in capsys.readouterr().err
+
+
+def test_a_run_remembers_whom_it_was_trained_on_and_takes_no_others(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever becomes of its cohort's file, the leak guard must know whom a model has seen."""
+    from medsynth.build.people import training_subjects
+    from medsynth.core.cohort import Cohort
+    from medsynth.io import cohort as cohorts
+
+    whole = cohorts.read(phantoms)
+    some = Cohort(whole.scheme, whole.cases[:2])
+    cohorts.write(tmp_path / "cohort.json", some)
+    config = str(small_config(tmp_path, tmp_path, steps=2))
+    run = tmp_path / "run"
+    assert main(["train", config, "--out", str(run)]) == 0
+    seen = {case.subject for case in some}
+    cohorts.write(tmp_path / "cohort.json", Cohort(whole.scheme, whole.cases[2:4]))
+    assert training_subjects(run) == seen
+    before = (run / "model.safetensors").read_bytes()
+    capsys.readouterr()
+    assert main(["train", "--resume", str(run), "--set", "train.steps=4"]) == 1
+    told = capsys.readouterr().err
+    assert f"others: {', '.join(sorted(case.subject for case in whole.cases[2:4]))}" in told
+    assert "--init" in told
+    assert training_subjects(run) == seen
+    assert (run / "model.safetensors").read_bytes() == before
