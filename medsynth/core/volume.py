@@ -192,12 +192,12 @@ def require_brain(
         )
     volume = labels.voxel_mm3 * float(sum(found.values()))
     if labels.scheme != BRAIN or "WM" not in found or volume < MIN_BRAIN_MM3:
-        guess = "tumour labels without tissue"
+        guess = "tumour labels of this or another scheme, without tissue"
         if {"GM", "WM"} <= found.keys():  # the integers of BraTS 2023 look the same
-            guess += ", or a brain that is not a person's"
+            guess += ", a brain that is not a person's, or voxels of a wrong size"
         raise LabelError(
             "tissue and tumour in one label map (<case>-brain.nii.gz, scheme 'brain')",
-            f"{volume / 1000:.0f} ml of {', '.join(found)}: {guess}?",
+            f"{volume / 1000:.0f} ml of {', '.join(found)} ({guess}?)",
             where,
             todo,
         )
