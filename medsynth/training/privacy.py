@@ -417,7 +417,7 @@ def _missing(package: str) -> UsageError:
         f"the package {package}",
         "none",
         "this Python",
-        "Install it: pip install 'medsynth-mri[dp]'.",
+        "Install it, in the checkout: pip install '.[dp]'.",
     )
 
 
