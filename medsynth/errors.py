@@ -46,6 +46,10 @@ class EditError(DataError):
     """An edit that cannot be done on this label map, or whose outcome is not plausible."""
 
 
+class NoTumourError(EditError):
+    """An edit of a tumour on a label map that has none."""
+
+
 class ModelError(DataError):
     """A model that does not fit the data it is given."""
 

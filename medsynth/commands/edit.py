@@ -152,7 +152,7 @@ class Edit:
         from medsynth.core.cohort import Case, Cohort
         from medsynth.core.labels import BRAIN, scheme
         from medsynth.core.random import Key
-        from medsynth.errors import DataError
+        from medsynth.errors import DataError, NoTumourError
         from medsynth.generation import cases, failures
         from medsynth.io import cohort as cohorts
         from medsynth.io.nifti import read_labels
@@ -161,6 +161,7 @@ class Edit:
         cohort = cohorts.read(self.source)
         jobs = [(case, index) for case in cohort for index in range(self.per_case)]
         made: list[Case] = []
+        healthy: dict[str, None] = {}
         for case, index in console.progress(jobs, len(jobs), "edit", "map"):
             name = f"{case.name}-e{index:02d}"
             path = self.out / name / f"{name}-brain.nii.gz"
@@ -188,10 +189,17 @@ class Edit:
                     )
                 failures.forget(self.out, name)
                 made.append(Case(name, case.subject, {}, None, path))
+            except NoTumourError:
+                failures.forget(self.out, name)
+                healthy[case.name] = None
             except DataError as error:
                 failures.note(self.out, name, error)
                 console.say(f"{name}: {error}")
         failed = failures.write_listing(self.out)
+        if not made and not failed:
+            raise NoTumourError("a case with a tumour to edit", "none", self.source)
+        if healthy:
+            console.say(f"left out {', '.join(healthy)}: no tumour to edit")
         cohorts.write(self.out / "cohort.json", Cohort(cohort.scheme, tuple(made)))
         console.say(f"{len(made)} edited label maps in {self.out / 'cohort.json'}")
         if self.json:

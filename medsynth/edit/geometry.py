@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from medsynth.core.labels import TISSUE, TUMOUR
 from medsynth.core.volume import LabelMap, bounding_box
-from medsynth.errors import EditError
+from medsynth.errors import EditError, NoTumourError
 
 STRUCTURES = (*TUMOUR, "RC")
 """What counts as tumour when it is moved: its structures and the cavity a resection left."""
@@ -31,11 +31,11 @@ def tumour_mask(labels: LabelMap) -> np.ndarray:
     """Where the tumour is, boolean `(I, J, K)`.
 
     Raises:
-        EditError: There is none.
+        NoTumourError: There is none.
     """
     mask = np.isin(labels.data, [labels.scheme.value(s) for s in tumour_structures(labels)])
     if not mask.any():
-        raise EditError(
+        raise NoTumourError(
             "a tumour to edit",
             "none",
             None,

@@ -16,10 +16,12 @@ import torch
 
 from medsynth.cli import GROUPS, VERBS, main, parser
 from medsynth.commands.demo import Demo
+from medsynth.core.cohort import Cohort
 from medsynth.core.labels import BRAIN
 from medsynth.errors import Interrupted
 from medsynth.evaluation import enough
 from medsynth.imaging.synthesizer import load
+from medsynth.io import cohort as cohorts
 from medsynth.io.nifti import read_array, read_labels, write_labels
 from tests.conftest import small_config, train_on_two_ranks
 
@@ -166,10 +168,8 @@ def test_editing_a_cohort_by_a_recipe(phantoms: Path, tmp_path: Path) -> None:
     recipe.write_text("steps: [{scale: {volume: [0.9, 1.1]}}]")
     command = ["edit", str(phantoms / "cohort.json"), "-o", str(tmp_path / "e"), "--recipe",
                str(recipe), "--per-case", "2"]  # fmt: skip
-    assert main(command) == 1  # the healthy phantom has no tumour
-    failures = json.loads((tmp_path / "e/failures.json").read_text())["failures"]
-    assert {f["error"] for f in failures} == {"EditError"}
-    assert len(failures) == 2
+    assert main(command) == 0
+    assert not (tmp_path / "e/failures.json").exists()
     assert len(list((tmp_path / "e").glob("*/*-brain.nii.gz"))) == 6
 
 
@@ -352,6 +352,22 @@ def _says(capsys: pytest.CaptureFixture[str], *words: str) -> None:
     assert "Traceback" not in text
     for word in words:
         assert word in text, text
+
+
+def test_healthy_cases_of_a_cohort_are_left_out_of_edits(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = cohorts.read(phantoms)
+    healthy = [c for c in whole if c.brain and not read_labels(c.brain, BRAIN).has("WT")]
+    assert healthy
+    edit = ["edit", str(phantoms), "-o", str(tmp_path / "edited"), "--op", "mirror"]
+    assert main(edit) == 0
+    assert f"left out {', '.join(c.name for c in healthy)}: no tumour" in capsys.readouterr().err
+    assert len(cohorts.read(tmp_path / "edited")) == len(whole) - len(healthy)
+    cohorts.write(tmp_path / "none" / "cohort.json", Cohort(whole.scheme, tuple(healthy)))
+    alone = ["edit", str(tmp_path / "none"), "-o", str(tmp_path / "e"), "--op", "mirror"]
+    assert main(alone) == 1
+    assert "a case with a tumour to edit" in capsys.readouterr().err
 
 
 def test_mistakes_are_answered_in_words(
