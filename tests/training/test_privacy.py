@@ -571,9 +571,9 @@ def test_dealing_gives_every_record_once() -> None:
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opacus.grad_sample", None)
-    with pytest.raises(UsageError, match=r"pip install 'medsynth-mri\[dp\]'"):
+    with pytest.raises(UsageError, match=r"opacus.*pip install '.\[dp\]'"):
         playing()
     monkeypatch.setitem(sys.modules, "dp_accounting", None)
-    with pytest.raises(UsageError, match=r"package dp-accounting.*medsynth-mri\[dp\]"):
+    with pytest.raises(UsageError, match=r"package dp-accounting.*'.\[dp\]'"):
         Ledger().epsilon(DELTA)
     assert trainer().secret is None
