@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -193,20 +193,12 @@ def begin_with(playing: Trainer, config: Config) -> str:
     file = box.model_file(str(config.train.init))
     tensors, metadata, fingerprint = synthesizer.read(file)
     there = GeneratorSpec.from_json(json.loads(metadata["generator"]))
-    asked = generator_spec(config)
-    one, two = asdict(there), asdict(asked)
-    other = [key for key in one if one[key] != two[key]]
+    one, two = _as_settings(there), _as_settings(generator_spec(config))
+    other = [key for key in one if one[key] not in (two[key], None)]
     if other:
-        said = {"kind": "generator.kind", "widths": "generator.widths", "head": "generator.head",
-                "source": "data.labels" if there.labels_in else "data.source",
-                "target": "data.labels" if there.labels_out else "data.target"}  # fmt: skip
-        named = {of.abbreviations: name for name, of in LABEL_MAPS.items()}
         raise ConfigError(
             "train.init with the generator that the configuration describes",
-            "; ".join(
-                f"{said.get(key, 'data.labels')} {_yaml(named.get(one[key], one[key]))}"
-                for key in other
-            ),
+            "; ".join(f"{key} {_yaml(one[key])}" for key in other),
             file,
             "Set these values in the configuration, or train without train.init.",
         )
@@ -219,6 +211,20 @@ def begin_with(playing: Trainer, config: Config) -> str:
         if "generator" in player:
             player["generator"].load_state_dict(weights)
     return fingerprint
+
+
+def _as_settings(spec: GeneratorSpec) -> dict[str, Any]:
+    """What a configuration says of such a generator; structures by the name of their scheme."""
+    named = {of.abbreviations: name for name, of in LABEL_MAPS.items()}
+    structures = spec.source if spec.labels_in else spec.target if spec.labels_out else None
+    return {
+        "generator.kind": spec.kind,
+        "generator.widths": spec.widths,
+        "generator.head": spec.head,
+        "data.source": LABELS if spec.labels_in else spec.source,
+        "data.target": LABELS if spec.labels_out else spec.target,
+        "data.labels": structures and named.get(structures, structures),
+    }
 
 
 def _other_voxels(model: str, examples: Sequence[Example]) -> list[str]:

@@ -47,6 +47,19 @@ def test_a_resumed_run_goes_on_and_does_not_begin_again(
     ("arguments", "words"),
     [
         (["--init", "TRAINED", "--set", "generator.widths=[8,16]"], "generator.widths [8, 8]"),
+        (
+            [
+                "--init",
+                "TRAINED",
+                "--set",
+                "data.source=[t1n]",
+                "--set",
+                "data.target=[labels]",
+                "--set",
+                "discriminator.kind=patch",
+            ],
+            "found data.source [labels]; data.target [t1n, t1c, t2w, t2f] in",
+        ),
         (["--init", "nowhere"], "In the box: phantom"),
     ],
 )
