@@ -44,7 +44,8 @@ UNET_WIDTHS = (16, 32, 64, 96)
 WEIGHTS = {"BG": 0.5, "ET": 3.0}
 """How much structures count in the loss of a `dynunet`; those that are not named count 1. In tumour
 schemes background is all of the healthy brain and enhancing tumour a hundredth of it: counted
-alike, unlucky first weights left it unlearnt for hundreds of steps (docs/log.md)."""
+alike, unlucky first weights left it unlearnt for hundreds of steps (docs/log.md). `predict` takes
+them off the scores again."""
 
 CONTEXT = 7 / 6
 """About how many times the edge of its training patches a `dynunet` sees at inference.
@@ -94,14 +95,18 @@ class SegmentationGame:
         from monai.losses import DiceCELoss
 
         self.players = nn.ModuleDict({"generator": network})
-        weight = torch.tensor([WEIGHTS.get(name, 1.0) for name in scheme.abbreviations])
-        self._loss = DiceCELoss(softmax=True, weight=weight)
+        self._loss = DiceCELoss(softmax=True, weight=_weights(scheme))
 
     def loss(self, phase: str, batch: Any, noise: Noise) -> tuple[Tensor, Metrics]:
         """Loss of one micro-batch."""
         out = self.players["generator"](batch.source)
         loss = self._loss.to(out.device)(out.float(), batch.target.float())
         return loss, {"loss": loss.detach()}
+
+
+def _weights(scheme: LabelScheme) -> Tensor:
+    """How much each structure of a scheme counts, `(L,)`."""
+    return torch.tensor([WEIGHTS.get(name, 1.0) for name in scheme.abbreviations])
 
 
 def mixed(parts: Sequence[tuple[Sequence[Example], float]]) -> list[Example]:
@@ -232,6 +237,9 @@ def predict(
 ) -> np.ndarray:
     """Name the voxels of one case, in overlapping windows (`windows`).
 
+    A `dynunet` has learnt the scores of a world in which structures are as much more frequent as
+    they count in its loss; their logarithms are taken off, so that it names what is likeliest.
+
     Args:
         network: From `train`.
         kind: Its kind.
@@ -241,6 +249,9 @@ def predict(
 
     Returns:
         uint8 `(I, J, K)` in integers of the scheme; background where all scans are 0.
+
+    Source:
+        Elkan, The Foundations of Cost-Sensitive Learning, IJCAI 2001.
     """
     from monai.inferers import sliding_window_inference
 
@@ -257,6 +268,8 @@ def predict(
     source = torch.from_numpy(np.ascontiguousarray(scans, np.float32))[None].to(device)
     window = windows(kind, patch, scans.shape[1:])
     out = sliding_window_inference(source, window, 2, forward, 0.25, "gaussian")
+    if kind == "dynunet":
+        out -= _weights(scheme).log().to(device).view(-1, 1, 1, 1)
     named = np.asarray(scheme.values, np.uint8)[out[0].argmax(0).cpu().numpy()]
     return named * (scans > 0).any(0)
 
@@ -286,4 +299,4 @@ def windows(kind: str, patch: Sequence[int], shape: Sequence[int]) -> tuple[int,
 def habits(kind: str) -> list[Any]:
     """What decides a segmentor of that kind beside its recipe, JSON-able: kept results and kept
     networks of others must not be taken for it."""
-    return [WEIGHTS, CONTEXT] if kind == "dynunet" else []
+    return [WEIGHTS, "taken off", CONTEXT] if kind == "dynunet" else []

@@ -313,6 +313,32 @@ def test_cells_of_another_loss_or_window_are_not_taken_for_these(
     assert names()[1] != dynunet
 
 
+class Sure(torch.nn.Module):
+    """A network that scores enhancing tumour above oedema by as much as the first scan says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, scans: torch.Tensor, *_: object) -> torch.Tensor:
+        scores = torch.full((len(scans), len(BRATS2023.labels), *scans.shape[2:]), -9.0)
+        scores[:, BRATS2023.abbreviations.index("ED")] = 0
+        scores[:, BRATS2023.abbreviations.index("ET")] = scans[:, 0]
+        return scores
+
+
+def test_what_counted_more_in_the_loss_must_be_surer_to_be_named() -> None:
+    """At a weight w the loss teaches w·p instead of p; ED counts 1, ET 3."""
+    edge = np.log(segmentors.WEIGHTS["ET"])
+    scans = np.full((4, 32, 32, 32), edge - 0.05, np.float32)
+    scans[:, 16:] = edge + 0.05
+    named = segmentors.predict(Sure(), "dynunet", scans, BRATS2023, (32, 32, 32))
+    assert (named[:16] == BRATS2023.value("ED")).all()
+    assert (named[16:] == BRATS2023.value("ET")).all()
+    named = segmentors.predict(Sure(), "gan", scans, BRATS2023, (32, 32, 32))
+    assert (named == BRATS2023.value("ET")).all()
+
+
 class Asked(torch.nn.Module):
     """A network that remembers the sizes it was asked in, and calls the third scan oedema."""
 
@@ -323,7 +349,8 @@ class Asked(torch.nn.Module):
 
     def forward(self, scans: torch.Tensor) -> torch.Tensor:
         self.sizes.add(tuple(scans.shape[2:]))
-        return torch.cat([0.5 + 0 * scans[:, :1], 0 * scans[:, :1], scans[:, 2:3]], 1)
+        nothing = 0 * scans[:, :1]
+        return torch.cat([nothing + 0.5, nothing, 3 * scans[:, 2:3], nothing], 1)
 
 
 @pytest.mark.parametrize(
