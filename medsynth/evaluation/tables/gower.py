@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medsynth.core.random import Key
 from medsynth.core.table import Table
 
 BLOCK = 4_000_000
@@ -98,10 +99,17 @@ def nearest(one: Rows, two: Rows) -> np.ndarray:
 
 
 def neighbours(one: Rows, two: Rows, most: int) -> np.ndarray:
-    """The nearest others of each row, nearest first, `(N, most)`."""
+    """The nearest others of each row, nearest first, `(N, most)`.
+
+    Those that are as near come in one drawn order: which of them NumPy's partition gives differs
+    from processor to processor, and the order of a table may mean something.
+    """
+    most = min(most, len(two))
+    drawn = Key(0, ("ties",)).numpy().permutation(len(two))
+    place = drawn.argsort().astype(np.uint64)
     found = []
     for block in blocks(one, two):
-        near = np.argpartition(block, min(most, len(two)) - 1, 1)[:, :most]
-        order = np.take_along_axis(block, near, 1).argsort(1, kind="stable")
-        found.append(np.take_along_axis(near, order, 1))
+        keys = (block.view(np.uint32).astype(np.uint64) << np.uint64(32)) | place
+        near = np.sort(np.partition(keys, most - 1, 1)[:, :most], 1)
+        found.append(drawn[near & np.uint64(0xFFFFFFFF)])
     return np.concatenate(found)
