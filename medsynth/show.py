@@ -404,14 +404,12 @@ def _sides(axis: Axes) -> None:
 
 
 def _legend(figure: Figure, maps: Sequence[LabelMap]) -> None:
-    """Colours of the outlined structures that any of the label maps has."""
+    """Colours of the structures that any of the label maps has."""
+    labels = {label.abbreviation: label for m in maps for label in m.scheme.labels[1:]}
     lines = [
-        Line2D([], [], color=label.colour, label=f"{label.abbreviation} {label.name}")
-        for label in maps[0].scheme.labels
-        if label.abbreviation in CONTOURED
-        and any(
-            label.abbreviation in m.scheme.abbreviations and m.has(label.abbreviation) for m in maps
-        )
+        Line2D([], [], color=label.colour, label=f"{name} {label.name}")
+        for name, label in labels.items()
+        if any(name in m.scheme.abbreviations and m.has(name) for m in maps)
     ]
     if not lines:
         return

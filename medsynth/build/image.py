@@ -18,6 +18,7 @@ from medsynth.core.labels import LabelScheme
 from medsynth.core.paths import write_text
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap, Volume
+from medsynth.core.words import plural
 from medsynth.errors import ConfigError, DataError
 from medsynth.generation.familiar import ALIKE, unlikeness
 from medsynth.imaging import style, synthesizer
@@ -287,7 +288,7 @@ class ImageRun(Run):
     ) -> None:
         how = config.train
         pace = Pace(how.steps, how.batch, how.log_every, how.save_every, how.preview_every)
-        super().__init__(folder, trainer, pace, f"{len(examples)} cases", warnings)
+        super().__init__(folder, trainer, pace, plural(len(examples), "case"), warnings)
         self.config, self.examples, self.prior = config, examples, prior
         self._supply = patches(config, examples, prior)
 

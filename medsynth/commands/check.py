@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from medsynth.commands import console
+from medsynth.core.words import plural
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Check:
             print(console.table(("case", "fault"), [(f.case, f.message) for f in faults]))
         bad = len({fault.case for fault in faults})
         console.say(
-            f"{len(cohort) - bad} of {len(cohort)} cases are fine"
-            + (f", {bad} are not" if bad else "")
+            f"{len(cohort) - bad} of {plural(len(cohort), 'case')} fine"
+            + (f", {bad} not" if bad else "")
         )
         return 1 if faults else 0
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsynth.commands import console, given, records
+from medsynth.core.words import plural
 from medsynth.errors import UsageError
 
 if TYPE_CHECKING:
@@ -99,13 +100,18 @@ class Generate:
         failed = failures.write_listing(self.out)
         made = cases.write_listing(self.out)
         console.say(
-            f"{len(made)} scans in {self.out / 'cohort.json'}"
+            plural(len(made), "scan")
+            + (f" in {self.out / 'cohort.json'}" if made else "")
             + (f", {there} of them from before" if there else "")
             + (f"; {failed} failed: {self.out / 'failures.json'}" if failed else "")
         )
         if self.json:
             console.answer(
-                {"cohort": self.out / "cohort.json", "made": len(made), "failed": failed}
+                {
+                    "cohort": self.out / "cohort.json" if made else None,
+                    "made": len(made),
+                    "failed": failed,
+                }
             )
         return 1 if failed else 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsynth.commands import console
+from medsynth.core.words import plural
 from medsynth.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -56,21 +57,25 @@ class Index:
         self._keep_what_is_there(cohort)
         cohorts.write(self.out, cohort)
         splits = Counter(cohort.split_of(case) for case in cohort)
+        people = len({case.subject for case in cohort})
         counts = {
             "cases": len(cohort),
-            "subjects": len({c.subject for c in cohort}),
+            "subjects": people,
             "tumour_labels": sum(c.label is not None for c in cohort),
             "tissue_labels": sum(c.brain is not None for c in cohort),
             "splits": dict(splits),
         }
         console.say(
-            f"{layout} layout: {counts['cases']} cases of {counts['subjects']} subjects, "
+            f"{layout} layout: {plural(len(cohort), 'case')} of "
+            f"{plural(people, 'subject')}, "
             f"modalities {', '.join(cohort.modalities) or 'none in common'}, "
             f"{counts['tumour_labels']} with tumour labels, "
             f"{counts['tissue_labels']} with tissue → {self.out}"
         )
         if self.split:
-            console.say(", ".join(f"{name}: {count} cases" for name, count in splits.items()))
+            console.say(
+                ", ".join(f"{name}: {plural(count, 'case')}" for name, count in splits.items())
+            )
             training, test = (
                 len({case.subject for case in cohort.part(name)}) for name in ("training", "test")
             )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsynth.commands import console
+from medsynth.core.words import plural
 from medsynth.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Resample:
         failed = failures.write_listing(self.out)
         splits = {case.name: cohort.split_of(case) for case in done}
         cohorts.write(self.out / "cohort.json", Cohort(cohort.scheme, tuple(done), splits))
-        console.say(f"{len(done)} of {len(cohort)} cases: {self.out / 'cohort.json'}")
+        console.say(f"{len(done)} of {plural(len(cohort), 'case')}: {self.out / 'cohort.json'}")
         if self.json:
             console.answer(
                 {"cohort": self.out / "cohort.json", "done": len(done), "failed": failed}

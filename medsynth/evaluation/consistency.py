@@ -13,6 +13,7 @@ from torch import nn
 from medsynth.core.cohort import Cohort
 from medsynth.core.labels import BRAIN, LabelScheme
 from medsynth.core.random import Key
+from medsynth.core.words import plural
 from medsynth.errors import DataError
 from medsynth.evaluation import heads, segmentors
 from medsynth.evaluation.enough import MIN_PEOPLE
@@ -28,7 +29,6 @@ from medsynth.evaluation.records import (
     cases,
     listing,
     number,
-    plural,
     refused,
 )
 from medsynth.evaluation.scores import dice

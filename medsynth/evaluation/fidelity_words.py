@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from medsynth.core.words import plural
 from medsynth.evaluation import features
 from medsynth.evaluation.enough import MIN_COMPARED
 from medsynth.evaluation.fidelity import NAME, SPLITS, Measured
@@ -17,7 +18,6 @@ from medsynth.evaluation.records import (
     Verdict,
     listing,
     number,
-    plural,
 )
 
 LIMITS = (

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from medsynth.core.words import plural
 from medsynth.evaluation import heads
 from medsynth.evaluation.privacy import NAME, SPACES, Audit
 from medsynth.evaluation.records import (
@@ -14,7 +15,6 @@ from medsynth.evaluation.records import (
     Verdict,
     listing,
     number,
-    plural,
     share,
 )
 from medsynth.evaluation.statistics import Estimate

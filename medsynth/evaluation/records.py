@@ -12,6 +12,8 @@ from typing import Any
 
 from scipy.stats import binomtest
 
+from medsynth.core.words import plural
+
 SCHEMA = "medsynth-report/1"
 
 GOOD, BAD, UNKNOWN = "good", "bad", "unknown"
@@ -139,11 +141,6 @@ def number(value: float | None, digits: int = 2) -> str:
         return "–"
     text = str(value) if isinstance(value, int) else f"{value:.{digits}f}"
     return text.replace("-", "−")
-
-
-def plural(count: int, one: str, many: str | None = None) -> str:
-    """`1 fold`, `2 folds`."""
-    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def share(record: Record, of: str = "") -> str:

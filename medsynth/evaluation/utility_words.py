@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medsynth.core.words import plural
 from medsynth.evaluation import scores
 from medsynth.evaluation.enough import MIN_PEOPLE, MIN_SEEDS
 from medsynth.evaluation.records import (
@@ -17,7 +18,6 @@ from medsynth.evaluation.records import (
     Verdict,
     interval,
     number,
-    plural,
 )
 from medsynth.evaluation.segmentors import CONTEXT, WEIGHTS, Recipe
 from medsynth.evaluation.utility import FEW, FINE_TUNED, NAME, REAL, TRAININGS, Axes

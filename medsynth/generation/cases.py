@@ -153,11 +153,13 @@ def list_cases(folder: Path) -> Cohort:
 
 
 def write_listing(folder: Path, splits: Mapping[str, str] | None = None) -> Cohort:
-    """Write `OUT/cohort.json` for all complete cases below `OUT`; any shard may do it last."""
+    """Write `OUT/cohort.json` for all complete cases below `OUT`, if there are any; any shard may
+    do it last."""
     cohort = list_cases(folder)
     if splits:
         cohort = Cohort(cohort.scheme, cohort.cases, splits)
-    cohorts.write(folder / "cohort.json", cohort)
+    if cohort.cases:
+        cohorts.write(folder / "cohort.json", cohort)
     return cohort
 
 
