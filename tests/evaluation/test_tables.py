@@ -18,7 +18,7 @@ from medsynth.evaluation.detection import told_apart
 from medsynth.evaluation.records import Record, Section
 from medsynth.evaluation.tables import privacy, words
 from medsynth.evaluation.tables.combinations import off
-from medsynth.evaluation.tables.gower import gower, ready
+from medsynth.evaluation.tables.gower import Rows, gower, neighbours, ready
 from medsynth.evaluation.tables.learners import area
 from medsynth.evaluation.tables.utility import utility
 from medsynth.tabular.baselines import Copula, Independent
@@ -515,6 +515,18 @@ def few(text: str, schema: Schema | None = None) -> Table:
     """Rows of names: columns are characters, a dot is missing."""
     return from_frame(pd.DataFrame([dict(zip("abc", row, strict=False)) for row in text.split()]),
                       schema)  # fmt: skip
+
+
+def test_equally_near_rows_come_in_one_drawn_order() -> None:
+    """However many are asked for, on every processor: NumPy's own choice depends on both."""
+    rows = Rows(np.repeat(np.arange(3, dtype=np.float32) / 4, 40)[:, None], np.zeros((120, 0)))
+    distances, found = gower(rows, rows), neighbours(rows, rows, 100)
+    near = np.take_along_axis(distances, found, 1)
+    assert (near == np.sort(distances, 1)[:, :100]).all()
+    assert (found[:40] == found[0]).all()
+    assert sorted(found[0, :40]) == list(range(40)) != list(found[0, :40])
+    for most in (1, 7, 41, 99):
+        assert (neighbours(rows, rows, most) == found[:, :most]).all()
 
 
 def test_gower_by_hand() -> None:
