@@ -34,6 +34,8 @@ ODDITIES = {
     "if it is an adult's brain, the voxel size in the header is wrong, or a part is missing",
     "large": "{n} are of brains larger than people have ({found} in {case}, {usual} ml are "
     "usual): the voxel size in the header is wrong, or the skull is still in it",
+    "cut": "{n} show a brain that the edge of the grid cuts off ({names}; {case} for one): so will "
+    "the scans; who learns from them takes the cut for the brain's surface",
     "lacking": "{n} lack tissue ({names}; {case} for one): its place is painted as what stands "
     "there instead, and ventricles, sulci or cortex will be missing; `medsynth tissue` adds all "
     "three",

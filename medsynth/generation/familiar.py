@@ -4,7 +4,7 @@ Knows values and numbers; what to say about them is the command's, and what is n
 refused by `core.volume.require_brain`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,14 +24,21 @@ learnt about thickness and texture is about other things."""
 ALIKE = 1.02
 """Up to this factor voxels count as the same."""
 
+CUT_MM2 = 2500.0
+"""Brain on one face of the grid. The round side of a whole brain lies on less, also when the grid
+is cropped to it; the foot of a whole brain, where the spinal cord begins, too."""
+
+FACES = (("left", "right"), ("back", "front"), ("foot", "head"))
+"""Names of the first and the last slice along each axis, RAS."""
+
 
 class Odd(NamedTuple):
     """One thing that a model does not know.
 
     Args:
-        kind: `far` and `unlike` (voxels), `small` and `large` (brain), `lacking` (tissue),
-            `unseen` (structures).
-        found: The voxels in mm, the brain in ml, or the names of the structures.
+        kind: `far` and `unlike` (voxels), `small` and `large` (brain), `cut` (by the grid's edge),
+            `lacking` (tissue), `unseen` (structures).
+        found: The voxels in mm, the brain in ml, or the names of the sides or structures.
     """
 
     kind: str
@@ -67,12 +74,23 @@ def oddities(
     elif volume_ml > HUMAN_ML[1]:
         odd.append(Odd("large", (volume_ml,)))
     for kind, names in (
+        ("cut", tuple(_cut(labels))),
         ("lacking", tuple(name for name in TISSUE if name not in present)),
         ("unseen", tuple(name for name in present if name in unseen)),
     ):
         if names:
             odd.append(Odd(kind, names))
     return odd
+
+
+def _cut(labels: LabelMap) -> Iterator[str]:
+    """The faces of the grid at which the brain ends without being round."""
+    brain = labels.data > 0
+    for axis, names in enumerate(FACES):
+        voxel_mm2 = labels.voxel_mm3 / labels.spacing_mm[axis]
+        for name, index in zip(names, (0, -1), strict=True):
+            if brain.take(index, axis).sum() * voxel_mm2 > CUT_MM2:
+                yield name
 
 
 def unlikeness(

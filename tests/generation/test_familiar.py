@@ -15,12 +15,13 @@ MM = ((1, 1, 1), (1, 1, 1))
 
 
 def _brain(*edges_mm: float, without: str = "", core: str | None = None) -> LabelMap:
-    """A million voxels: a quarter each of the three tissues, the last quarter white matter or
-    another structure."""
+    """A million voxels inside one of background: a quarter each of the three tissues, the last
+    quarter white matter or another structure."""
     data = np.repeat(np.array([1, 2, 3, BRAIN.value(core or "WM")], np.uint8), 25)
     data = np.broadcast_to(data[:, None, None], (100, 100, 100)).copy()
     if without:
         data[data == BRAIN.value(without)] = BRAIN.value("WM")
+    data = np.pad(data, 1)
     return LabelMap(data, np.diag([*(edges_mm or (1, 1, 1)), 1.0]), BRAIN)
 
 
@@ -38,6 +39,9 @@ def test_each_oddity_is_found() -> None:
         Odd("far", (1, 1, 5)), Odd("large", (pytest.approx(5000),)),
     ]  # fmt: skip
     assert oddities(_brain(without="CSF"), MM) == [Odd("lacking", ("CSF",))]
+    whole = _brain()
+    half = LabelMap(whole.data[:, 10:-10, :80], whole.affine, BRAIN)
+    assert oddities(half, MM)[-1] == Odd("cut", ("back", "front", "head"))
     assert oddities(_brain(core="RC"), None, ("RC", "ET")) == [Odd("unseen", ("RC",))]
 
 
