@@ -16,14 +16,14 @@ from medsynth.phantom.atlas import atlas
 from medsynth.phantom.fields import Box, blur, smooth_fields
 from medsynth.phantom.signal import Protocol, substances
 
-BRAIN_MM = ((-78.0, 78.0), (-112.0, 80.0), (-74.0, 81.0))
-"""The part of MNI space that holds every brain, inside which all work is done."""
+BRAIN_MM = ((-84.0, 84.0), (-118.0, 84.0), (-74.0, 81.0))
+"""The part of MNI space that holds every brain but for the crown of the tallest, which the field of
+view of BraTS cuts too; all work is done inside it."""
 
 FRAME_MM = (240, 240, 155)
 """The field of view of BraTS."""
 
 FRAME_START_MM = (-120.0, -134.0, -73.0)
-
 
 PURITY = {"ED": 0.4, "NCR": 0.4, "ET": 0.65}
 """Least share of a voxel that is oedema or tumour; the rest is the tissue that they infiltrate."""
@@ -152,14 +152,14 @@ def _signals(fractions: Tensor, labels: Tensor, protocol: Protocol, key: Key, bo
             strength *= 3  # blood, cysts and solid parts side by side
         amounts = [strength * float(rng.uniform(0.5, 1.5)) for _ in range(4)]
         amounts[mimics.T1C] *= 2 if name == "ET" else 1  # no tumour takes up evenly
-        values = protocol.signals(*of[name]) * unlike(rng, 0.13)
+        values = protocol.signals(*of[name]) * unlike(rng, 0.043)
         for index in range(4):
             texture = 1 + amounts[index] * (rough[index % 2] + 0.4 * fine)
             signals[index] += weight * float(values[index]) * texture.clamp(0.3, 2)
         rest -= weight
     rest = rest.clamp_min(0)
     for channel, name in enumerate(TISSUE):
-        values = protocol.signals(*of[name]) * unlike(rng, 0.09)
+        values = protocol.signals(*of[name]) * unlike(rng, 0.03)
         values[FLAIR] *= WHITE_ON_FLAIR if name == "WM" else 1.0
         weight = fractions[channel] * rest * (1 + (0.0 if name == "CSF" else 0.02) * healthy)
         for index in range(4):

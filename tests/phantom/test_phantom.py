@@ -9,7 +9,9 @@ from scipy import ndimage
 
 from medsynth.core.labels import BRAIN
 from medsynth.core.random import Key
-from medsynth.phantom import Phantom, make
+from medsynth.phantom import Phantom, anatomy, make
+from medsynth.phantom.atlas import atlas
+from medsynth.phantom.phantom import _work_box
 
 SPACING = 3.0
 
@@ -34,6 +36,16 @@ def test_grid_is_that_of_brats(cohort: list[Phantom]) -> None:
     stored = phantom.labels.source
     assert stored is not None
     assert stored.flips == (-1, -1, 1)
+
+
+def test_the_working_box_cuts_no_brain_at_its_sides() -> None:
+    """Where it is round, a brain lies on little of it (one that was cut: on 20 cm²)."""
+    box = _work_box(6.0)
+    for seed in range(40):
+        person = anatomy.draw(Key(seed))
+        brain = anatomy.tissue(atlas(), person, Key(seed, ("anatomy",)), box).sum(0) > 0.5
+        faces = [brain[0], brain[-1], brain[:, 0], brain[:, -1]]
+        assert max(float(face.sum()) * 0.36 for face in faces) < 7
 
 
 def test_background_is_zero_and_brain_is_not(cohort: list[Phantom]) -> None:
