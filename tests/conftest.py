@@ -12,6 +12,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch: threads of two workers 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The file that takes longest begins first: last, one worker would wait minutes for another."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real scans; skips when it is not there."""
