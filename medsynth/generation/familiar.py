@@ -24,9 +24,9 @@ learnt about thickness and texture is about other things."""
 ALIKE = 1.02
 """Up to this factor voxels count as the same."""
 
-CUT_MM2 = 2500.0
-"""Brain on one face of the grid. The round side of a whole brain lies on less, also when the grid
-is cropped to it; the foot of a whole brain, where the spinal cord begins, too."""
+CUT_MM2 = 4000.0
+"""Brain on one face of the grid: about a centimetre of a side is missing. Less is what a whole brain
+lies on in a grid cropped to it, and what the field of view of BraTS leaves out at the foot."""
 
 FACES = (("left", "right"), ("back", "front"), ("foot", "head"))
 """Names of the first and the last slice along each axis, RAS."""
