@@ -25,8 +25,8 @@ ALIKE = 1.02
 """Up to this factor voxels count as the same."""
 
 CUT_MM2 = 4000.0
-"""Brain on one face of the grid: about a centimetre of a side is missing. Less is what a whole brain
-lies on in a grid cropped to it, and what the field of view of BraTS leaves out at the foot."""
+"""Brain on one face of the grid: about a centimetre of a side is missing. Less is what a whole
+brain lies on in a grid cropped to it, and what the field of view of BraTS cuts at the foot."""
 
 FACES = (("left", "right"), ("back", "front"), ("foot", "head"))
 """Names of the first and the last slice along each axis, RAS."""
