@@ -17,7 +17,7 @@ import matplotlib.figure
 import nibabel as nib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from medsynth.core.paths import replacing
 from medsynth.core.volume import LabelMap, Volume, bounding_box
@@ -404,10 +404,10 @@ def _sides(axis: Axes) -> None:
 
 
 def _legend(figure: Figure, maps: Sequence[LabelMap]) -> None:
-    """Colours of the structures that any of the label maps has."""
+    """Colours of the structures that any of the label maps has, tissue and tumour."""
     labels = {label.abbreviation: label for m in maps for label in m.scheme.labels[1:]}
     lines = [
-        Line2D([], [], color=label.colour, label=f"{name} {label.name}")
+        Patch(color=label.colour, label=f"{name} {label.name}")
         for name, label in labels.items()
         if any(name in m.scheme.abbreviations and m.has(name) for m in maps)
     ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsynth.commands import console
+from medsynth.core.words import plural
 from medsynth.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -200,12 +201,10 @@ class Edit:
             raise NoTumourError("a case with a tumour to edit", "none", self.source)
         if healthy:
             console.say(f"left out {', '.join(healthy)}: no tumour to edit")
-        cohorts.write(self.out / "cohort.json", Cohort(cohort.scheme, tuple(made)))
-        console.say(f"{len(made)} edited label maps in {self.out / 'cohort.json'}")
+        listing = cohorts.write_found(self.out, Cohort(cohort.scheme, tuple(made)))
+        console.say(plural(len(made), "edited label map") + (f" in {listing}" if listing else ""))
         if self.json:
-            console.answer(
-                {"cohort": self.out / "cohort.json", "made": len(made), "failed": failed}
-            )
+            console.answer({"cohort": listing, "made": len(made), "failed": failed})
         return 1 if failed else 0
 
     def _origins(self, source: Path) -> tuple[Path, ...]:

@@ -69,12 +69,12 @@ class Resample:
                 console.say(f"{case.name}: {error}")
         failed = failures.write_listing(self.out)
         splits = {case.name: cohort.split_of(case) for case in done}
-        cohorts.write(self.out / "cohort.json", Cohort(cohort.scheme, tuple(done), splits))
-        console.say(f"{len(done)} of {plural(len(cohort), 'case')}: {self.out / 'cohort.json'}")
+        listing = cohorts.write_found(self.out, Cohort(cohort.scheme, tuple(done), splits))
+        console.say(
+            f"{len(done)} of {plural(len(cohort), 'case')}" + (f": {listing}" if listing else "")
+        )
         if self.json:
-            console.answer(
-                {"cohort": self.out / "cohort.json", "done": len(done), "failed": failed}
-            )
+            console.answer({"cohort": listing, "done": len(done), "failed": failed})
         return 1 if failed else 0
 
     def _one(self, case: "Case", scheme_name: str) -> "Case":

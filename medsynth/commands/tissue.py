@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsynth.commands import console, given
+from medsynth.core.words import plural
 
 if TYPE_CHECKING:
     from medsynth.core.cohort import Case
@@ -53,12 +54,13 @@ class Tissue:
                 console.say(f"{case.name}: {error}")
         failed = failures.write_listing(self.out)
         splits = {case.name: cohort.split_of(case) for case in done}
-        cohorts.write(self.out / "cohort.json", Cohort(cohort.scheme, tuple(done), splits))
-        console.say(f"{len(done)} of {len(cohort)} cases have tissue: {self.out / 'cohort.json'}")
+        listing = cohorts.write_found(self.out, Cohort(cohort.scheme, tuple(done), splits))
+        console.say(
+            f"tissue for {len(done)} of {plural(len(cohort), 'case')}"
+            + (f": {listing}" if listing else "")
+        )
         if self.json:
-            console.answer(
-                {"cohort": self.out / "cohort.json", "done": len(done), "failed": failed}
-            )
+            console.answer({"cohort": listing, "done": len(done), "failed": failed})
         return 1 if failed else 0
 
 

@@ -158,8 +158,7 @@ def write_listing(folder: Path, splits: Mapping[str, str] | None = None) -> Coho
     cohort = list_cases(folder)
     if splits:
         cohort = Cohort(cohort.scheme, cohort.cases, splits)
-    if cohort.cases:
-        cohorts.write(folder / "cohort.json", cohort)
+    cohorts.write_found(folder, cohort)
     return cohort
 
 

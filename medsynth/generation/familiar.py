@@ -25,10 +25,10 @@ ALIKE = 1.02
 """Up to this factor voxels count as the same."""
 
 CUT_MM2 = 4000.0
-"""Brain on one face of the grid: about a centimetre of a side is missing. Less is what a whole
-brain lies on in a grid cropped to it, and what the field of view of BraTS cuts at the foot."""
+"""A face of the grid with more brain than this has cut off about a centimetre. Whole brains in a
+grid cropped to them touch it with less, and so does what BraTS's field of view cuts at the foot."""
 
-FACES = (("left", "right"), ("back", "front"), ("foot", "head"))
+FACES = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
 """Names of the first and the last slice along each axis, RAS."""
 
 
@@ -84,7 +84,7 @@ def oddities(
 
 
 def _cut(labels: LabelMap) -> Iterator[str]:
-    """The faces of the grid at which the brain ends without being round."""
+    """Names of the faces of the grid on which more than `CUT_MM2` of brain lies."""
     brain = labels.data > 0
     for axis, names in enumerate(FACES):
         voxel_mm2 = labels.voxel_mm3 / labels.spacing_mm[axis]

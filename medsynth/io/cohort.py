@@ -12,6 +12,18 @@ def write(path: Path, cohort: Cohort) -> None:
     write_json(path, cohort.to_json(path.parent))
 
 
+def write_found(folder: Path, cohort: Cohort) -> Path | None:
+    """Write `FOLDER/cohort.json`, unless there are no cases: a cohort of nothing helps nobody.
+
+    Returns:
+        The file, or None.
+    """
+    if not cohort.cases:
+        return None
+    write(folder / "cohort.json", cohort)
+    return folder / "cohort.json"
+
+
 def read(path: Path) -> Cohort:
     """Read a cohort.
 

@@ -144,9 +144,8 @@ def substances(key: Key) -> dict[str, tuple[Substance, float]]:
     """Relaxation of every structure in one subject, and its uptake of contrast agent.
 
     Healthy tissue between 1.5 and 3 T; tumour around what relaxometry of gliomas reports. People
-    differ by less than sequences do: with wider spreads, and a quarter of cores filled with fluid,
-    segmentors that learnt from phantoms did worse on real scans (docs/log.md, "What phantoms are
-    made of").
+    differ by less than sequences do: with wider spreads and a quarter of cores filled with fluid, a
+    segmentor that learnt from phantoms did worse on real scans (docs/log.md, 2026-11-28).
 
     Returns:
         Abbreviation → substance and uptake; `BLOOD` for vessels.

@@ -69,3 +69,10 @@ def test_a_file_that_is_no_cohort(tmp_path: Path) -> None:
     (tmp_path / "y.json").write_text('{"schema": "medsynth-cohort/1", "training": [{"case": 1}]}')
     with pytest.raises(DataError, match="medsynth index"):
         cohorts.read(tmp_path / "y.json")
+
+
+def test_a_cohort_of_nothing_is_not_written(tmp_path: Path) -> None:
+    assert cohorts.write_found(tmp_path, Cohort("brats2023", ())) is None
+    assert not list(tmp_path.iterdir())
+    assert cohorts.write_found(tmp_path, Cohort("brats2023", (Case("a", "a", {}),))) is not None
+    assert [case.name for case in cohorts.read(tmp_path)] == ["a"]

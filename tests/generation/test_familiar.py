@@ -15,8 +15,8 @@ MM = ((1, 1, 1), (1, 1, 1))
 
 
 def _brain(*edges_mm: float, without: str = "", core: str | None = None) -> LabelMap:
-    """A million voxels inside one of background: a quarter each of the three tissues, the last
-    quarter white matter or another structure."""
+    """A million voxels within a margin of background of one: a quarter each of the three
+    tissues, the last quarter white matter or another structure."""
     data = np.repeat(np.array([1, 2, 3, BRAIN.value(core or "WM")], np.uint8), 25)
     data = np.broadcast_to(data[:, None, None], (100, 100, 100)).copy()
     if without:
@@ -41,7 +41,11 @@ def test_each_oddity_is_found() -> None:
     assert oddities(_brain(without="CSF"), MM) == [Odd("lacking", ("CSF",))]
     whole = _brain()
     half = LabelMap(whole.data[:, 10:-10, :80], whole.affine, BRAIN)
-    assert oddities(half, MM)[-1] == Odd("cut", ("back", "front", "head"))
+    assert oddities(half, MM)[-1] == Odd("cut", ("posterior", "anterior", "superior"))
+    tall = np.diag([0.6, 0.6, 5, 1.0])
+    assert oddities(LabelMap(whole.data[:, :, 1:], tall, BRAIN), None) == []  # 36 cm² at the foot
+    aside = LabelMap(whole.data[1:], tall, BRAIN)  # 300 cm²
+    assert oddities(aside, None) == [Odd("cut", ("left",))]
     assert oddities(_brain(core="RC"), None, ("RC", "ET")) == [Odd("unseen", ("RC",))]
 
 
