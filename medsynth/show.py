@@ -72,7 +72,7 @@ def figure_rows(rows: Sequence[Row]) -> Figure:
         for c in channels
     ]
     for index, row in enumerate(rows):
-        at = _slice(row.labels, 2) if row.height is None else _at_height(row.labels, row.height)
+        at = slice_of(row.labels) if row.height is None else _at_height(row.labels, row.height)
         boxes = bounding_box(row.labels.data > 0, 3)
         axes = figure.axes[index * (1 + len(channels)) :]
         _colours(axes[0], row.labels, 2, at, boxes)
@@ -109,10 +109,10 @@ def montage(files: Sequence[tuple[str, Volume | LabelMap]]) -> Figure:
         axes = figure.axes[3 * index : 3 * index + 3]
         for axis, plane in zip(axes, (2, 1, 0), strict=True):
             if isinstance(data, LabelMap):
-                _colours(axis, data, plane, _slice(data, plane), bounding_box(data.data > 0, 3))
+                _colours(axis, data, plane, slice_of(data, plane), bounding_box(data.data > 0, 3))
             else:
                 mask = data > 0
-                at = _slice(over, plane) if over else _middle(mask, plane)
+                at = slice_of(over, plane) if over else _middle(mask, plane)
                 top = float(np.percentile(data[mask], 99.7)) if mask.any() else 1.0
                 boxes = bounding_box(mask, 3)
                 _grey(axis, data, grid.spacing_mm, plane, at, boxes, top)
@@ -374,8 +374,8 @@ def _contours(axis: Axes, labels: LabelMap, plane: int, at: int, boxes: tuple[sl
             axis.contour(mask, [0.5], colors=[label.colour], linewidths=0.7)
 
 
-def _slice(labels: LabelMap, plane: int) -> int:
-    """The slice with most tumour, or the middle of what there is."""
+def slice_of(labels: LabelMap, plane: int = 2) -> int:
+    """The slice across axis `plane` with most tumour, or the middle of what there is."""
     others = tuple(axis for axis in range(3) if axis != plane)
     area = labels.mask("WT").sum(others)
     return int(area.argmax()) if area.any() else _middle(labels.data > 0, plane)
@@ -384,7 +384,7 @@ def _slice(labels: LabelMap, plane: int) -> int:
 def height(labels: LabelMap) -> float:
     """Where the axial slice with most tumour lies in the brain, from 0 (foot) to 1 (head)."""
     box = bounding_box(labels.data > 0)[2]
-    return (_slice(labels, 2) - box.start) / max(box.stop - 1 - box.start, 1)
+    return (slice_of(labels) - box.start) / max(box.stop - 1 - box.start, 1)
 
 
 def _at_height(labels: LabelMap, share: float) -> int:

@@ -112,7 +112,7 @@ def test_neighbours_are_shown_at_one_height() -> None:
     at = show.height(high)
     assert show.height(low) < 0.2 < 0.7 < at
     for labels_of in (high, low):
-        assert show._at_height(labels_of, at) == show._slice(high, 2)
+        assert show._at_height(labels_of, at) == show.slice_of(high)
     figure = show.figure_rows([show.Row("a", scans, high), show.Row("b", scans, low, at)])
     assert figure.axes[1].collections
     assert not figure.axes[3].collections  # the second one's tumour is elsewhere

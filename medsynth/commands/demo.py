@@ -13,6 +13,7 @@ from medsynth.errors import Interrupted
 
 if TYPE_CHECKING:
     from medsynth.config import Config
+    from medsynth.core.volume import LabelMap
     from medsynth.evaluation.contrast import Contrast
     from medsynth.imaging.synthesizer import Synthesizer
 
@@ -134,9 +135,7 @@ class Demo:
         recipes = [Recipe(tuple(parse_step(text) for text in steps)) for _, steps in ROWS]
         maps = {name: read_labels(self._brain(name), BRAIN) for name in _held_out()}
         failure: EditError | None = None
-        for name in sorted(
-            maps, key=lambda n: -min(maps[n].volume_mm3(s) for s in ("NCR", "ED", "ET"))
-        ):
+        for name in sorted(maps, key=lambda n: _least_shown(maps[n]), reverse=True):
             try:
                 done = [
                     recipe.apply(maps[name], Key(self.seed, ("demo", index)), onto)
@@ -326,6 +325,15 @@ def _held_out() -> list[str]:
     """Phantoms with a tumour that training does not see."""
     sick = CASES - HEALTHY
     return [case_name(index) for index in range(sick - TEST, sick)]
+
+
+def _least_shown(labels: "LabelMap") -> int:
+    """Voxels of the tumour's structure that shows least in the slice of the figure."""
+    from medsynth import show
+
+    part = labels.data[:, :, show.slice_of(labels)]
+    values = [labels.scheme.value(s) for s in ("NCR", "ED", "ET")]
+    return min(int((part == value).sum()) for value in values)
 
 
 def _worst(gaps: Sequence["Contrast"]) -> str:
