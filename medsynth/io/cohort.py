@@ -24,13 +24,13 @@ def write_found(folder: Path, cohort: Cohort) -> Path | None:
     return folder / "cohort.json"
 
 
-def read(path: Path) -> Cohort:
+def read(path: Path | str) -> Cohort:
     """Read a cohort.
 
     Raises:
         DataError: Missing, not JSON, or not a cohort.
     """
-    folder = path
+    folder = path = Path(path)
     if path.is_dir():
         path = path / "cohort.json"
     if not path.exists():

@@ -99,7 +99,7 @@ def is_label_map(path: Path) -> bool:
     return int(read_header(path).raw["intent_code"]) == INTENT_LABEL
 
 
-def read_labels(path: Path, scheme: LabelScheme) -> LabelMap:
+def read_labels(path: Path | str, scheme: LabelScheme) -> LabelMap:
     """Read a label map.
 
     Args:
@@ -114,6 +114,7 @@ def read_labels(path: Path, scheme: LabelScheme) -> LabelMap:
         GeometryError: Not 3-D.
         LabelError: Values that are not whole numbers or not of this scheme.
     """
+    path = Path(path)
     header, data = _read(path)
     if data.ndim != 3:
         raise GeometryError(
@@ -124,7 +125,9 @@ def read_labels(path: Path, scheme: LabelScheme) -> LabelMap:
     return LabelMap(_turned(values, np.dtype(np.uint8)), _ras_affine(header), scheme, header.source)
 
 
-def read_volume(files: Mapping[str, Path], channel: Mapping[str, int] | None = None) -> Volume:
+def read_volume(
+    files: Mapping[str, Path | str], channel: Mapping[str, int] | None = None
+) -> Volume:
     """Read the co-registered scans of one case.
 
     Scans may be stored in different orientations as long as their voxels are at the same places.
@@ -143,12 +146,13 @@ def read_volume(files: Mapping[str, Path], channel: Mapping[str, int] | None = N
     if not files:
         raise DataError("at least one scan", "none", None, "Index the data again.")
     which = channel or {}
-    distinct = list(dict.fromkeys(files.values()))
+    paths = {modality: Path(file) for modality, file in files.items()}
+    distinct = list(dict.fromkeys(paths.values()))
     with ThreadPoolExecutor(min(4, len(distinct))) as pool:
         read = dict(zip(distinct, pool.map(_read, distinct), strict=True))
         scans: list[np.ndarray] = []
         grids: list[Grid] = []
-        for modality, path in files.items():
+        for modality, path in paths.items():
             header, data = read[path]
             scan = _pick(data, modality, path, which.get(modality))
             scans.append(header.source.to_ras(scan))
@@ -157,8 +161,8 @@ def read_volume(files: Mapping[str, Path], channel: Mapping[str, int] | None = N
         for path in distinct:
             _warn_of_unknown_sides(read[path][0], path)
         stack = np.empty((len(scans), *scans[0].shape), np.float32)
-        list(pool.map(_finite_copy, stack, scans, files.values()))
-    return Volume(stack, grids[0].affine, tuple(files), read[grids[0].path][0].source)
+        list(pool.map(_finite_copy, stack, scans, paths.values()))
+    return Volume(stack, grids[0].affine, tuple(paths), read[grids[0].path][0].source)
 
 
 def refuse_misfit(one: Grid, other: Grid) -> None:
@@ -189,7 +193,7 @@ def read_array(path: Path) -> np.ndarray:
     return _read(path)[1]
 
 
-def write_labels(path: Path, labels: LabelMap, *, overwrite: bool = False) -> None:
+def write_labels(path: Path | str, labels: LabelMap, *, overwrite: bool = False) -> None:
     """Write a label map as uint8 with intent *label*.
 
     Args:
@@ -201,11 +205,12 @@ def write_labels(path: Path, labels: LabelMap, *, overwrite: bool = False) -> No
         DataError: The file exists, or the disk is full.
     """
     source = _target(labels)
-    _write(path, source.to_source(labels.data), labels.data.dtype, source, INTENT_LABEL, overwrite)
+    data = source.to_source(labels.data)
+    _write(Path(path), data, data.dtype, source, INTENT_LABEL, overwrite)
 
 
 def write_scan(
-    path: Path, scan: np.ndarray, like: LabelMap | Volume, *, overwrite: bool = False
+    path: Path | str, scan: np.ndarray, like: LabelMap | Volume, *, overwrite: bool = False
 ) -> None:
     """Write one scan as int16.
 
@@ -222,6 +227,7 @@ def write_scan(
         DataError: The file exists, the disk is full, or the scan holds NaN or infinity.
         GeometryError: `scan` has another shape than `like`.
     """
+    path = Path(path)
     if scan.shape != like.shape:
         raise GeometryError(f"a scan of shape {like.shape}", f"shape {scan.shape}", path)
     top = max(float(scan.max()), -float(scan.min())) if scan.size else 0.0

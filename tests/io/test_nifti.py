@@ -157,6 +157,17 @@ def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
 
 
+def test_names_may_be_plain_text(tmp_path: Path) -> None:
+    labels = LabelMap(np.ones(SHAPE, np.uint8), np.eye(4), BRAIN)
+    named, scan = f"{tmp_path}/a-brain.nii.gz", f"{tmp_path}/a-t1n.nii.gz"
+    nifti.write_labels(named, labels)
+    nifti.write_scan(scan, np.full(SHAPE, 500, np.float32), labels)
+    assert np.array_equal(nifti.read_labels(named, BRAIN).data, labels.data)
+    assert np.array_equal(
+        nifti.read_volume({"t1n": scan}).data, nifti.read_volume({"t1n": Path(scan)}).data
+    )
+
+
 def _good(
     path: Path, shape: tuple[int, ...] = SHAPE, affine: np.ndarray | None = None, value: float = 1.0
 ) -> Path:
