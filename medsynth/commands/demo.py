@@ -331,9 +331,8 @@ def _least_shown(labels: "LabelMap") -> int:
     """Voxels of the tumour's structure that shows least in the slice of the figure."""
     from medsynth import show
 
-    part = labels.data[:, :, show.slice_of(labels)]
-    values = [labels.scheme.value(s) for s in ("NCR", "ED", "ET")]
-    return min(int((part == value).sum()) for value in values)
+    at = show.slice_of(labels)
+    return min(int(labels.mask(s)[:, :, at].sum()) for s in ("NCR", "ED", "ET"))
 
 
 def _worst(gaps: Sequence["Contrast"]) -> str:
