@@ -52,6 +52,11 @@ def hospital(subjects: int = 2000, counts: bool = False) -> Any:
     return sparse.csr_matrix(there * number, dtype=np.int32)
 
 
+@cache
+def medgan(rounding: bool) -> tabular.Fitted:
+    return tabular.fit(hospital(), kind="medgan", rounding=rounding, **CODES["medgan"])
+
+
 @pytest.fixture(scope="module", params=sorted(ROWS))
 def rows(request: pytest.FixtureRequest) -> tabular.Fitted:
     return tabular.fit(ward(), kind=request.param, **ROWS[request.param])
@@ -59,6 +64,8 @@ def rows(request: pytest.FixtureRequest) -> tabular.Fitted:
 
 @pytest.fixture(scope="module", params=sorted(CODES))
 def subjects(request: pytest.FixtureRequest) -> tabular.Fitted:
+    if request.param == "medgan":
+        return medgan(False)
     return tabular.fit(hospital(), kind=request.param, **CODES[request.param])
 
 
@@ -139,11 +146,7 @@ def test_counts_are_counted() -> None:
 
 
 def test_rounding_loses_rare_codes_and_drawing_keeps_them() -> None:
-    kept = [
-        (tabular.fit(hospital(), kind="medgan", rounding=rounding, **CODES["medgan"])
-         .sample(3000) > 0).mean(0)
-        for rounding in (True, False)
-    ]  # fmt: skip
+    kept = [(medgan(rounding).sample(3000) > 0).mean(0) for rounding in (True, False)]
     assert kept[1][0, 22] > 0
     assert kept[0].sum() < kept[1].sum() + 1
 
