@@ -53,8 +53,8 @@ def hospital(subjects: int = 2000, counts: bool = False) -> Any:
 
 
 @cache
-def medgan(rounding: bool) -> tabular.Fitted:
-    return tabular.fit(hospital(), kind="medgan", rounding=rounding, **CODES["medgan"])
+def learnt(kind: str, **more: Any) -> tabular.Fitted:
+    return tabular.fit(hospital(), kind=kind, **CODES[kind], **more)
 
 
 @pytest.fixture(scope="module", params=sorted(ROWS))
@@ -64,9 +64,7 @@ def rows(request: pytest.FixtureRequest) -> tabular.Fitted:
 
 @pytest.fixture(scope="module", params=sorted(CODES))
 def subjects(request: pytest.FixtureRequest) -> tabular.Fitted:
-    if request.param == "medgan":
-        return medgan(False)
-    return tabular.fit(hospital(), kind=request.param, **CODES[request.param])
+    return learnt(request.param)
 
 
 def test_rows_keep_shares_and_relations(rows: tabular.Fitted) -> None:
@@ -146,7 +144,8 @@ def test_counts_are_counted() -> None:
 
 
 def test_rounding_loses_rare_codes_and_drawing_keeps_them() -> None:
-    kept = [(medgan(rounding).sample(3000) > 0).mean(0) for rounding in (True, False)]
+    models = learnt("medgan", rounding=True), learnt("medgan")
+    kept = [(model.sample(3000) > 0).mean(0) for model in models]
     assert kept[1][0, 22] > 0
     assert kept[0].sum() < kept[1].sum() + 1
 
