@@ -22,7 +22,7 @@ SPACING_MM = 2.0
 WITHIN = 0.10
 """How near the brightness of a structure should be, as a share of a modality's range."""
 
-JUDGED, UTILITY_STEPS, READER_STEPS, DEGRADED = 14, 45, 100, 4
+JUDGED, UTILITY_STEPS, READER_STEPS, DEGRADED = 14, 60, 120, 4
 """How small the demo's evaluation is: label maps, steps of segmentors, bad examples."""
 
 SMALL = (
@@ -234,11 +234,11 @@ class Demo:
         ).run()
         table = Utility(
             str(real), str(made), str(self.out / "run"), segmentors=("dynunet",),
-            augmentation=(True,), seeds=1, steps=UTILITY_STEPS, seed=self.seed,
+            augmentation=(True,), seeds=1, steps=UTILITY_STEPS, batch=1, seed=self.seed,
         )  # fmt: skip
         utility.publish(report, *utility.measure(table, report), small=SMALL)
         for measurement in (
-            EvaluateConsistency(real, made, report, steps=READER_STEPS, degraded=DEGRADED),
+            EvaluateConsistency(real, made, report, steps=READER_STEPS, batch=1, degraded=DEGRADED),
             EvaluateFidelity(real, made, report, degraded=2 * DEGRADED),
             EvaluatePrivacy(real, made, report, model=self.out / "run"),
         ):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from medsynth.cli import main
+from medsynth.commands.evaluate import EvaluateConsistency
 from medsynth.core.cohort import Cohort
 from medsynth.core.random import Key
 from medsynth.errors import DataError
@@ -33,7 +34,8 @@ def test_three_sections_in_one_report(
     out = tmp_path / "report"
     both = ["--real", str(coarse), "--synthetic", str(generated), "-o", str(out)]
     assert main(["evaluate", "fidelity", *both]) == 0
-    assert main(["evaluate", "consistency", *both, "--steps", "2"]) == 0
+    reader = ["evaluate", "consistency", *both, "--steps", "2", "--batch", "1"]
+    assert main(reader) == 0
     assert main(["evaluate", "privacy", *both, "--model", str(learnt)]) == 0
     words = capsys.readouterr().err
     assert words.count("train segmentor: 2 steps") == 1
@@ -50,7 +52,7 @@ def test_three_sections_in_one_report(
     assert {"fidelity.png", "privacy.png"} <= {p.name for p in (out / "pictures").iterdir()}
     html = (out / "report.html").read_text()
     assert html.count("data:image/png;base64") >= 2
-    assert main(["evaluate", "consistency", *both, "--steps", "2"]) == 0
+    assert EvaluateConsistency(coarse, generated, out, steps=2, batch=1, degraded=1).run() == 0
     assert "train segmentor" not in capsys.readouterr().err  # the one from before is used
 
 
@@ -148,6 +150,7 @@ def test_mistakes_are_answered_before_anything_heavy_is_imported(
     program = """
 import json, sys
 from medsynth.cli import main
+from medsynth.commands.evaluate import EvaluateConsistency
 for command in json.loads(sys.argv[1]):
     verb = [] if command[0] in ("train", "generate") else ["evaluate"]
     print("##", main([*verb, *command]), file=sys.stderr)
