@@ -97,7 +97,7 @@ class Demo:
         gaps = self._contrast(model)
         good = sum(gap.gap <= WITHIN for gap in gaps)
         console.say("5/5  judging: does it help, is it faithful, what does it give away? (small)")
-        self._judge()
+        self._judge(model)
         self._report(gaps, good, time.monotonic() - begun)
         return 0
 
@@ -164,7 +164,6 @@ class Demo:
         from medsynth.generation.pool import generate
         from medsynth.imaging.synthesizer import own_style
         from medsynth.io.nifti import read_labels, read_volume
-        from medsynth.io.sidecar import read_json
 
         parent = self._shown()
         made = [
@@ -174,8 +173,7 @@ class Demo:
         jobs = plan(Cohort("brats2023", tuple(made)), 1, self.seed)
         style = own_style(self._own_scans(parent), read_labels(self._brain(parent), BRAIN))
         folder = self.out / "synthetic"
-        if any(read_json(p).get("model") != model.fingerprint for p in folder.glob("*/*.json")):
-            shutil.rmtree(folder)  # made before training went on
+        _forget_others(folder, model)
         for _, error in console.progress(
             generate(model, jobs, folder, style=style), len(jobs), "generate", "scan"
         ):
@@ -207,7 +205,7 @@ class Demo:
             gaps += compare(replace(made, data=made.data / UNITS), own, labels)
         return gaps
 
-    def _judge(self) -> None:
+    def _judge(self, model: "Synthesizer") -> None:
         """A small report on scans made from edited label maps of the training phantoms."""
         from medsynth.commands import utility
         from medsynth.commands.edit import Edit
@@ -229,6 +227,7 @@ class Demo:
         write_text(place / "edits.yaml", EDITS)
         edit = Edit(place / "parents.json", place / "edited", recipe=place / "edits.yaml")
         replace(edit, seed=self.seed).run()
+        _forget_others(place / "synthetic", model)
         Generate(
             self.out / "run", place / "edited" / "cohort.json", place / "synthetic", seed=self.seed
         ).run()
@@ -325,6 +324,14 @@ def _held_out() -> list[str]:
     """Phantoms with a tumour that training does not see."""
     sick = CASES - HEALTHY
     return [case_name(index) for index in range(sick - TEST, sick)]
+
+
+def _forget_others(folder: Path, model: "Synthesizer") -> None:
+    """Remove scans that were made before training went on."""
+    from medsynth.io.sidecar import read_json
+
+    if any(read_json(p).get("model") != model.fingerprint for p in folder.glob("*/*.json")):
+        shutil.rmtree(folder)
 
 
 def _least_shown(labels: "LabelMap") -> int:
