@@ -3,7 +3,8 @@
     python tools/make_box.py WORK [--only phantom] [--set train.steps=1000]
 
 Goes on where it was stopped. With the configurations of configs/box and the default numbers it is
-the recipe of the weights that come with the package. On two CPU cores: an hour.
+the recipe of the weights that come with the package, on the phantoms of the commit that
+medsynth/box/CARD.md names; present ones make other weights. On one CPU core: an hour.
 """
 
 import argparse

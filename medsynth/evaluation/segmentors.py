@@ -7,7 +7,7 @@ so the same seed gives the same segmentor. Knows prepared cases; no configuratio
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain, cycle, islice
 from typing import Any
 
@@ -297,6 +297,8 @@ def windows(kind: str, patch: Sequence[int], shape: Sequence[int]) -> tuple[int,
 
 
 def habits(kind: str) -> list[Any]:
-    """What decides a segmentor of that kind beside its recipe, JSON-able: kept results and kept
-    networks of others must not be taken for it."""
-    return [WEIGHTS, "taken off", CONTEXT] if kind == "dynunet" else []
+    """What decides a segmentor of that kind beside its recipe and may be tuned, JSON-able: kept
+    results and kept networks of others must not be taken for it."""
+    if kind == "gan":
+        return [asdict(USUAL), GAN_WIDTHS, GAN_HEAD, JUDGE_WIDTHS]
+    return [asdict(USUAL), UNET_WIDTHS, WEIGHTS, "taken off", CONTEXT]

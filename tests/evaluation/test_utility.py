@@ -276,6 +276,15 @@ def test_the_same_seed_gives_the_same_segmentor(kind: str, coarse: Path, tmp_pat
     assert set(named.ravel()) <= {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("kind", segmentors.KINDS)
+def test_results_of_another_augmentation_are_not_kept(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = segmentors.habits(kind)
+    monkeypatch.setattr(segmentors, "USUAL", segmentors.PLAIN)
+    assert segmentors.habits(kind) != before
+
+
 def test_missing_enhancing_tumour_costs_more_than_missing_oedema() -> None:
     truth = torch.zeros(1, 4, 8, 8, 8)
     truth[:, 0] = 1
