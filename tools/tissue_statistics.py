@@ -2,7 +2,8 @@
 
     python tools/tissue_statistics.py real/cohort.json phantoms/cohort.json
 
-Needs label maps with tissue and tumour. Healthy tissue counts from 8 mm beyond the tumour on.
+Needs label maps with tissue and tumour. Healthy tissue counts from 8 mm beyond the tumour on,
+counted along the axes.
 Figures are over cases: mean, standard deviation, smallest and largest.
 """
 

@@ -71,8 +71,10 @@ class Phantom:
 
     def _made_from(self, index: int) -> dict[str, Any]:
         """What a finished case must have been made from; another version makes other phantoms."""
-        return {"medsynth": __version__, "made_by": "phantom", "seed": self.seed, "index": index,
-                "spacing_mm": self.spacing_mm,
+        from medsynth.phantom import REVISION
+
+        return {"medsynth": __version__, "made_by": "phantom", "revision": REVISION,
+                "seed": self.seed, "index": index, "spacing_mm": self.spacing_mm,
                 "healthy": index >= self.cases - self.healthy}  # fmt: skip
 
     def _make(self, todo: list[tuple[Path, int, bool, float, int]]) -> Iterator[None]:
@@ -134,13 +136,14 @@ def case_name(index: int) -> str:
 def _one(job: tuple[Path, int, bool, float, int]) -> None:
     from medsynth.core.random import Key
     from medsynth.generation.cases import write_case
-    from medsynth.phantom import make
+    from medsynth.phantom import REVISION, make
 
     out, index, tumour, spacing_mm, seed = job
     name = case_name(index)
     phantom = make(Key(seed, ("phantom", index)), spacing_mm=spacing_mm, tumour=tumour)
     provenance: dict[str, Any] = {
         "made_by": "phantom",
+        "revision": REVISION,
         "seed": seed,
         "index": index,
         "spacing_mm": spacing_mm,

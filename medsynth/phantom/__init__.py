@@ -1,5 +1,5 @@
 """Brains from physics: anatomy, tumour growth, MR signal, scanner. No patient in them."""
 
-from medsynth.phantom.phantom import Phantom, make
+from medsynth.phantom.phantom import REVISION, Phantom, make
 
-__all__ = ["Phantom", "make"]
+__all__ = ["REVISION", "Phantom", "make"]

@@ -17,15 +17,15 @@ from medsynth.phantom.fields import Box, blur, resample, smooth_fields
 VENTRICLES_MM = (0.0, -12.0, 12.0)
 """Middle of the lateral ventricles in MNI coordinates."""
 
-CORTEX_DEPTH_MM = 22.0
-"""Sulci reach this deep below the surface of the brain."""
+RADIUS_MM = 60.0
+"""Of a sphere with the ratio of volume to surface of a brain."""
 
 
 def draw(key: Key) -> dict[str, Any]:
     """The parameters of one person's anatomy, JSON-able."""
     rng = key.numpy()
-    return {
-        "size": [float(v) for v in rng.uniform((0.98, 0.98, 1.0), (1.12, 1.12, 1.13))],
+    size = 1 / rng.uniform((0.98, 0.98, 1.0), (1.12, 1.12, 1.13))  # of the average brain's
+    person = {
         "wide_mm": float(rng.uniform(2.0, 5.0)),
         "narrow_mm": float(rng.uniform(1.0, 2.2)),
         "ventricles": float(rng.uniform(-0.25, 0.8)),
@@ -33,7 +33,10 @@ def draw(key: Key) -> dict[str, Any]:
         "fold_mm": float(rng.uniform(3.6, 5.2)),
         "sulcus_mm": float(rng.uniform(0.3, 1.0)),
         "cortex_mm": float(rng.uniform(1.7, 2.6)),
+        "margin_mm": max(float(rng.uniform(-2, 4)), 0.0),
     }
+    # the more space there is around a brain, the smaller it is
+    return person | {"size": [float(v) for v in size / (1 + person["margin_mm"] / RADIUS_MM)]}
 
 
 def tissue(
@@ -51,22 +54,23 @@ def tissue(
     Returns:
         CSF, grey, white: float32 `(3, I, J, K)`; sums to 1 inside the brain, 0 outside.
     """
-    where = _pulled_back(person, key, box)
+    where = pulled_back(person, key, box, push_mm)
     folds = smooth_fields(key.fold("folds"), 1, box, person["fold_mm"])
     if push_mm is not None:
-        where = where - push_mm
         folds = _displaced(folds, push_mm, box)
     fractions = _sample(atlas, where)
     inside = (fractions.sum(0) > 0.5).float()
     fractions = fractions / fractions.sum(0).clamp_min(1e-3)
-    return _folded(fractions, inside, folds[0], person, box) * inside
+    return _folded(fractions, inside, folds[0], person, where, box) * inside
 
 
-def _pulled_back(person: dict[str, Any], key: Key, box: Box) -> Tensor:
-    """Where in the atlas each voxel comes from, `(3, I, J, K)` in MNI mm."""
+def pulled_back(
+    person: dict[str, Any], key: Key, box: Box, push_mm: Tensor | None = None
+) -> Tensor:
+    """Where in the atlas each voxel comes from, `(3, I, J, K)` in MNI mm; arguments of `tissue`."""
     coarse = box.coarse(max(4.0, box.spacing_mm))
     x = torch.stack(torch.broadcast_tensors(*coarse.axes_mm()))
-    moved = torch.stack([x[a] * person["size"][a] for a in range(3)])
+    moved = torch.stack([x[a] / person["size"][a] for a in range(3)])
     moved += person["wide_mm"] * smooth_fields(key.fold("wide"), 3, coarse, 26.0)
     moved += person["narrow_mm"] * smooth_fields(key.fold("narrow"), 3, coarse, 9.0)
     centre = torch.tensor(VENTRICLES_MM).view(3, 1, 1, 1)
@@ -75,7 +79,8 @@ def _pulled_back(person: dict[str, Any], key: Key, box: Box) -> Tensor:
         -0.5 * (away / torch.tensor([18.0, 30.0, 16.0]).view(3, 1, 1, 1)).square().sum(0)
     )
     shrink = 1 - near * person["ventricles"] / (1 + abs(person["ventricles"]))
-    return resample(centre + away * shrink, coarse, box)
+    where = resample(centre + away * shrink, coarse, box)
+    return where if push_mm is None else where - push_mm
 
 
 def _sample(atlas: Atlas, where: Tensor) -> Tensor:
@@ -101,7 +106,12 @@ def _displaced(field: Tensor, push_mm: Tensor, box: Box) -> Tensor:
 
 
 def _folded(
-    fractions: Tensor, inside: Tensor, folds: Tensor, person: dict[str, Any], box: Box
+    fractions: Tensor,
+    inside: Tensor,
+    folds: Tensor,
+    person: dict[str, Any],
+    where: Tensor,
+    box: Box,
 ) -> Tensor:
     """Give the smooth average cortex the sulci of an individual.
 
@@ -117,7 +127,7 @@ def _folded(
         (csf - 0.5) * 10
     )  # one person's edges, not an average's
     ventricle = (csf * deep).clamp(0, 1)
-    reach = (1 - deep) * (1 - 0.9 * ventricle) * (1 - _below(box))
+    reach = (1 - deep) * (1 - 0.9 * ventricle) * (1 - _below(where))
     slope = 0.85 / person["fold_mm"]
     distance = folds.abs() / slope
     width = person["sulcus_mm"] * (0.6 + person["atrophy"])
@@ -132,7 +142,7 @@ def _folded(
     return out / out.sum(0).clamp_min(1e-3)
 
 
-def _below(box: Box) -> Tensor:
+def _below(where: Tensor) -> Tensor:
     """1 in cerebellum and brain stem, which do not fold like the cortex; 0 above."""
-    _, y, z = box.axes_mm()
-    return torch.sigmoid((-22 - z) / 3) * torch.sigmoid((-20 - y) / 4) + torch.zeros(box.shape)
+    _, y, z = where
+    return torch.sigmoid((-22 - z) / 3) * torch.sigmoid((-20 - y) / 4)

@@ -1,8 +1,9 @@
 """Smooth random fields and the grids they live on.
 
 A field is drawn on a grid as coarse as its smoothness allows and interpolated: a wide Gaussian
-filter over a full-size volume costs a hundred times as much. Coarse grids are laid out in mm, so
-one key gives one field whatever the voxel size.
+filter over a full-size volume costs a hundred times as much. The coarse grid covers `REGION_MM`
+whatever the box, so one key gives one field in all boxes in it, unless the field is too fine for
+their voxels.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from medsynth.core.random import Key
+
+REGION_MM = ((-88.0, 88.0), (-122.0, 88.0), (-76.0, 83.0))
+"""Every brain and a little more, in MNI space; beyond it fields go on as at its edge."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,21 @@ def smooth_fields(key: Key, count: int, box: Box, scale_mm: float) -> Tensor:
         scale_mm: Standard deviation of the Gaussian that makes them smooth.
 
     Returns:
-        float32 `(C, I, J, K)`, mean about 0 and variance about 1 over realisations.
+        float32 `(C, I, J, K)`, mean about 0 and variance about 1 over realisations. The same in
+        all boxes whose voxels are smaller than two thirds of `scale_mm`; a finer field is drawn
+        voxel by voxel.
     """
     step = max(scale_mm / 1.5, box.spacing_mm)
-    grid = box.coarse(step) if step > box.spacing_mm else box
+    grid = _lattice(step) if step > box.spacing_mm else box
     noise = torch.from_numpy(key.numpy().standard_normal((count, *grid.shape), np.float32))
     return resample(unit_blur(noise, scale_mm / step), grid, box)
+
+
+def _lattice(step_mm: float) -> Box:
+    """A grid over `REGION_MM`."""
+    shape = [int(np.ceil((high - low) / step_mm)) + 1 for low, high in REGION_MM]
+    low = [low for low, _ in REGION_MM]
+    return Box((shape[0], shape[1], shape[2]), step_mm, (low[0], low[1], low[2]))
 
 
 def blur(data: Tensor, sigma_voxels: float | Sequence[float]) -> Tensor:

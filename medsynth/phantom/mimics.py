@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from medsynth.core.random import Key
 from medsynth.phantom.anatomy import VENTRICLES_MM
@@ -21,7 +22,7 @@ T1C = 1
 
 Course = tuple[tuple[float, float, float], ...]
 
-LARGE_VESSELS: dict[str, tuple[float, Course]] = {
+VEINS: dict[str, tuple[float, Course]] = {
     "superior sagittal sinus": (
         3.2,
         ((0, 66, 30), (0, 40, 58), (0, 0, 74), (0, -40, 70), (0, -80, 42), (0, -102, 2)),
@@ -37,6 +38,12 @@ LARGE_VESSELS: dict[str, tuple[float, Course]] = {
         3.0,
         ((0, -96, -12), (-30, -88, -18), (-52, -66, -24), (-54, -46, -36)),
     ),
+    "inferior sagittal sinus": (1.1, ((0, 34, 22), (0, 12, 36), (0, -16, 36), (0, -42, 6))),
+    "great cerebral vein": (2.2, ((0, -36, 8), (0, -46, 4))),
+}
+"""Radius in mm and course in MNI mm, drawn by hand along the average atlas: nobody's vessels."""
+
+ARTERIES: dict[str, tuple[float, Course]] = {
     "right middle cerebral artery": (
         1.8,
         ((9, 4, -26), (14, 6, -18), (30, 6, -16), (44, 0, -4), (48, -18, 6)),
@@ -48,15 +55,45 @@ LARGE_VESSELS: dict[str, tuple[float, Course]] = {
     "anterior cerebral arteries": (1.5, ((0, 30, -18), (0, 44, 0), (0, 36, 24), (0, 12, 32))),
     "basilar artery": (1.8, ((0, -26, -50), (0, -20, -34), (0, -16, -22))),
 }
-"""Radius in mm and course in MNI mm, drawn by hand along the average atlas: nobody's vessels."""
+"""The same of arteries."""
+
+PLEXUS: dict[str, tuple[float, Course]] = {
+    "right lateral": (
+        2.6,
+        ((5, 0, 14), (10, -14, 20), (16, -30, 18), (23, -42, 8), (28, -34, -6), (32, -20, -16)),
+    ),
+    "left lateral": (
+        2.6,
+        (
+            (-5, 0, 14),
+            (-10, -14, 20),
+            (-16, -30, 18),
+            (-23, -42, 8),
+            (-28, -34, -6),
+            (-32, -20, -16),
+        ),
+    ),
+    "right glomus": (4.5, ((20, -38, 14), (23, -42, 8))),
+    "left glomus": (4.5, ((-20, -38, 14), (-23, -42, 8))),
+    "fourth": (2.0, ((-9, -40, -40), (0, -44, -34), (9, -40, -40))),
+}
+"""The same of choroid plexus, which lies in the ventricles alone."""
+
+SLOW_FLOW = ((0.4, 1.3), (0.3, 1.0), (0.3, 1.0))
+"""Factors, drawn by hand and whatever the sequence, by which flow changes what veins show on T1, T2
+and FLAIR: spin echoes lose signal, blood that flows into a gradient echo's slices gains some."""
 
 BENDS_MM = 2.5
 """How far, in standard deviations, a course strays."""
+
+PIECE_MM = 10.0
+"""A course is put into a person's brain in straight pieces no longer than this in the atlas."""
 
 
 def add(
     signals: Tensor,
     fractions: Tensor,
+    where: Tensor,
     of: Mapping[str, tuple[Substance, float]],
     protocol: Protocol,
     key: Key,
@@ -67,6 +104,7 @@ def add(
     Args:
         signals: T1, T1c, T2, FLAIR, `(4, I, J, K)`; changed in place.
         fractions: CSF, grey, white, `(3, I, J, K)`.
+        where: Where in the atlas each voxel comes from, `(3, I, J, K)`, MNI mm.
         of: Substances of the person.
         protocol: Turns substances into signals.
         key: How much of what, and where.
@@ -78,25 +116,34 @@ def add(
     rng = key.numpy()
     blood = torch.from_numpy(protocol.signals(*of["BLOOD"]))
     wet = torch.from_numpy(protocol.signals(*of["ED"]))
-    flowing = torch.where(torch.arange(4) == T1C, blood, 0.35 * blood)
+    # what streams has left before it is read out; the blood of veins is slow enough to be seen
+    arteries = blood * torch.tensor([float(rng.uniform(0.2, 0.8)), 1, 0.35, 0.35])
+    slow = Substance(of["BLOOD"][0].t1, float(rng.uniform(40, 130)), of["BLOOD"][0].density)
+    t1, t2, flair = (float(rng.uniform(low, high)) for low, high in SLOW_FLOW)
+    veins = torch.from_numpy(protocol.signals(slow, of["BLOOD"][1]))
+    veins *= torch.tensor([t1, 1, t2, flair])
+    tuft = Substance(float(rng.uniform(1200, 1800)), float(rng.uniform(100, 220)), 0.85)
+    villi = torch.from_numpy(protocol.signals(tuft, float(rng.uniform(0.7, 2))))
     csf, _, white = fractions
     inside = (fractions.sum(0) > 0.5).float()
-    ventricles = csf * _middle(box)
+    ventricles = csf * _middle(where)
     caps = 2.5 * blur(ventricles[None], 3.0 / box.spacing_mm)[0].clamp(0, 0.4) * white
     spots = smooth_fields(key.fold("spots"), 1, box, 2.6)[0]
     spots = torch.sigmoid((spots - float(rng.uniform(2.2, 5))) / 0.15) * white
-    plexus = (smooth_fields(key.fold("plexus"), 1, box, 3.5)[0] > 1.3) * ventricles
+    tufts = (smooth_fields(key.fold("tufts"), 1, box, 3.5)[0] > 1.3).float()
+    plexus = torch.maximum(tubes(PLEXUS, where, key.fold("plexus"), box) * csf, tufts * ventricles)
     edge = inside * ((1 - blur(inside[None], 1.8 / box.spacing_mm)[0]) * 3 - 0.4).clamp(0, 1)
     bone, dura = smooth_fields(key.fold("rim"), 2, box, 9.0)
-    bone = (bone - float(rng.uniform(-1.5, 1.0))).clamp(0, 1)
+    bone = (bone - float(rng.uniform(-2.5, 0.8))).clamp(0, 1)
     dura = (dura - float(rng.uniform(-0.5, 1.5))).clamp(0, 1)
     _mix(signals, wet, 0.7 * float(rng.random()) ** 2 * caps)
     _mix(signals, wet, float(rng.uniform(0.3, 0.9)) * spots)
-    _mix(signals, blood, float(rng.uniform(0.3, 1)) * plexus)
+    _mix(signals, villi, float(rng.uniform(0.3, 1)) * plexus)
     _mix(signals, 0.1 * blood, float(rng.uniform(0.5, 1)) * edge * bone)
     _mix(signals, blood, float(rng.uniform(0.3, 1)) * edge * dura)
-    _mix(signals, flowing, small_vessels(csf, inside, key.fold("vessels"), box))
-    _mix(signals, flowing, large_vessels(key.fold("sinuses"), box) * inside)
+    _mix(signals, veins, small_vessels(csf, inside, key.fold("vessels"), box))
+    _mix(signals, arteries, tubes(ARTERIES, where, key.fold("arteries"), box) * inside)
+    _mix(signals, veins, tubes(VEINS, where, key.fold("sinuses"), box) * inside)
 
 
 def _mix(signals: Tensor, with_: Tensor, share: Tensor) -> None:
@@ -114,20 +161,50 @@ def small_vessels(csf: Tensor, inside: Tensor, key: Key, box: Box) -> Tensor:
     return float(rng.uniform(0.5, 1)) * tube * inside * near
 
 
-def large_vessels(key: Key, box: Box) -> Tensor:
-    """Share of a voxel inside of `LARGE_VESSELS`, each with its own calibre and some bends."""
+def tubes(along: Mapping[str, tuple[float, Course]], where: Tensor, key: Key, box: Box) -> Tensor:
+    """Share of a voxel inside of tubes, each with its own calibre and some bends.
+
+    Args:
+        along: Radius and course, mm in the atlas.
+        where: Where in the atlas each voxel comes from, `(3, I, J, K)`, MNI mm.
+        key: Calibres and bends.
+        box: The grid.
+    """
     rng = key.numpy()
     bends = BENDS_MM * smooth_fields(key.fold("bends"), 3, box, 14.0)
     x = torch.stack([a + b for a, b in zip(box.axes_mm(), bends, strict=True)])
     share = torch.zeros(box.shape)
-    for radius, course in LARGE_VESSELS.values():
+    for radius, course in along.values():
         calibre, filled = radius * float(rng.uniform(0.5, 1.5)), float(rng.uniform(0.3, 1))
-        for start, end in pairwise(course):
+        for start, end in pairwise(_placed(course, where, box)):
             near = _around(start, end, calibre + 4 * BENDS_MM, box)
             away = _distance(x[(slice(None), *near)], start, end)
             tube = torch.sigmoid((calibre - away) / (0.35 * box.spacing_mm + 0.15))
             share[near] = torch.maximum(share[near], filled * tube)
     return share
+
+
+def _placed(course: Course, where: Tensor, box: Box) -> Course:
+    """A course of the atlas in the brain of a person."""
+    points = [torch.tensor(course[0], dtype=torch.float32)]
+    for start, end in pairwise(torch.tensor(course, dtype=torch.float32)):
+        count = max(int(torch.ceil((end - start).norm() / PIECE_MM)), 1)
+        points += [torch.lerp(start, end, n / count) for n in range(1, count + 1)]
+    wanted = torch.stack(points)
+    found = wanted.clone()
+    for _ in range(20):  # where(found) = wanted, by fixed-point iteration
+        found += 0.8 * (wanted - _at(found, where, box))
+    return tuple((float(x), float(y), float(z)) for x, y, z in found)
+
+
+def _at(points: Tensor, field: Tensor, box: Box) -> Tensor:
+    """A field `(3, I, J, K)` at points `(N, 3)` in mm, interpolated linearly: `(N, 3)`."""
+    last = torch.tensor(box.shape) - 1
+    at = (points - torch.tensor(box.origin_mm, dtype=torch.float32)) / box.spacing_mm / last * 2 - 1
+    read = functional.grid_sample(
+        field[None], at.flip(-1).view(1, 1, 1, -1, 3), padding_mode="border", align_corners=True
+    )
+    return read[0, :, 0, 0].T
 
 
 def _around(
@@ -152,10 +229,9 @@ def _distance(
     return (x - a - along * (b - a)).square().sum(0).sqrt()
 
 
-def _middle(box: Box) -> Tensor:
+def _middle(where: Tensor) -> Tensor:
     """1 where the ventricles are, 0 at the surface of the brain."""
-    x = torch.stack(torch.broadcast_tensors(*box.axes_mm()))
-    away = (x - torch.tensor(VENTRICLES_MM).view(3, 1, 1, 1)) / torch.tensor(
+    away = (where - torch.tensor(VENTRICLES_MM).view(3, 1, 1, 1)) / torch.tensor(
         [34.0, 62.0, 34.0]
     ).view(3, 1, 1, 1)
     return torch.sigmoid((1 - away.square().sum(0)) / 0.1)

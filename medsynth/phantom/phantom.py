@@ -16,7 +16,10 @@ from medsynth.phantom.atlas import atlas
 from medsynth.phantom.fields import Box, blur, smooth_fields
 from medsynth.phantom.signal import Protocol, substances
 
-BRAIN_MM = ((-84.0, 84.0), (-118.0, 84.0), (-74.0, 81.0))
+REVISION = 2
+"""Counts up with each change after which the same key makes another phantom."""
+
+BRAIN_MM = ((-87.0, 87.0), (-121.0, 87.0), (-74.0, 81.0))
 """The part of MNI space that holds every brain but for the crown of the tallest, which the field of
 view of BraTS cuts too; all work is done inside it."""
 
@@ -35,8 +38,13 @@ WHITE_ON_FLAIR = 0.93
 """White matter is darker there than relaxation times say, by magnetisation transfer between slices
 (Dixon et al., Magn. Reson. Imaging 8, 1990); the number was fitted to real scans."""
 
+COVER_MM = 3.0
+"""Standard deviation of the blur that tells how far a voxel lies outside of the brain; clefts of up
+to 4 mm are filled by it, of up to 10 mm in the widest margins."""
+
 GROWTH_MM = 2.0
-"""Voxels on which the anatomy is made for the tumour to grow in, before it is displaced."""
+"""Voxels on which the anatomy is made for the tumour to grow in, before it is displaced; those of
+the phantom where they are larger."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,17 +76,19 @@ def make(key: Key, *, spacing_mm: float = 1.0, tumour: bool = True) -> Phantom:
     person = anatomy.draw(key.fold("person"))
     parameters: dict[str, Any] = {"spacing_mm": spacing_mm, "anatomy": person, "tumour": None}
     if tumour:
-        fractions, named, parameters["tumour"] = _with_tumour(person, key, box)
+        fractions, named, where, parameters["tumour"] = _with_tumour(person, key, box)
     else:
         fractions = anatomy.tissue(atlas(), person, key.fold("anatomy"), box)
+        where = anatomy.pulled_back(person, key.fold("anatomy"), box)
         named = torch.zeros(box.shape, dtype=torch.uint8)
+    fractions = _wrapped(fractions, person["margin_mm"], key.fold("cover"), box)
     mask = _stripped(fractions.sum(0) > 0.5, key.fold("strip"), box)
     csf, grey, white = fractions
     tissue = torch.where(white >= grey, 3, 2).to(torch.uint8)
     tissue[csf > torch.maximum(grey, white)] = 1
     labels = torch.where(named > 0, named, tissue) * mask
     protocol = Protocol.draw(key.fold("protocol"))
-    signals = _signals(fractions * mask, labels, protocol, key, box)
+    signals = _signals(fractions * mask, labels, where, protocol, key, box)
     parameters["protocol"] = asdict(protocol)
     parameters["scans"] = {}
     scans = []
@@ -110,16 +120,32 @@ def _on_grid(low: float, origin: float, spacing_mm: float) -> float:
 
 def _with_tumour(
     person: dict[str, Any], key: Key, box: Box
-) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """Tissue that a tumour has displaced, the tumour's labels, and what was drawn."""
-    before = box.coarse(max(GROWTH_MM, box.spacing_mm))
+) -> tuple[Tensor, Tensor, Tensor, dict[str, Any]]:
+    """Tissue that a tumour has displaced, the tumour's labels, where in the atlas each voxel comes
+    from, and what was drawn."""
+    before = box if box.spacing_mm >= GROWTH_MM else box.coarse(GROWTH_MM)
     fractions = anatomy.tissue(atlas(), person, key.fold("anatomy"), before)
     growing = tumour.grow(fractions, before, key.fold("tumour"))
-    fractions = anatomy.tissue(
-        atlas(), person, key.fold("anatomy"), box, tumour.push_mm(growing, box)
-    )
+    push = tumour.push_mm(growing, box)
+    fractions = anatomy.tissue(atlas(), person, key.fold("anatomy"), box, push)
+    where = anatomy.pulled_back(person, key.fold("anatomy"), box, push)
     named = tumour.paint(growing, fractions, box, key.fold("outline"))
-    return fractions, named, growing.parameters
+    return fractions, named, where, growing.parameters
+
+
+def _wrapped(fractions: Tensor, margin_mm: float, key: Key, box: Box) -> Tensor:
+    """With the space around the brain that a skull-stripping tool leaves, in which the sinuses
+    run."""
+    if margin_mm == 0:
+        return fractions
+    inside = (fractions.sum(0) > 0.5).float()
+    uneven = smooth_fields(key.fold("uneven"), 1, box, 15.0)[0]
+    reach = (margin_mm * (1 + 0.4 * uneven)).clamp_min(0)
+    blurred = blur(inside[None], COVER_MM / box.spacing_mm)[0]
+    # a flat border blurred has fallen to this at `reach` mm outside
+    kept = blurred > 0.5 * torch.erfc(reach / (COVER_MM * 2**0.5))
+    csf = fractions[0] + kept * (1 - fractions.sum(0)).clamp_min(0)
+    return torch.stack([csf, *fractions[1:]])
 
 
 def _stripped(brain: Tensor, key: Key, box: Box) -> Tensor:
@@ -131,7 +157,9 @@ def _stripped(brain: Tensor, key: Key, box: Box) -> Tensor:
     return ((soft + uneven + bias > 0.5) | (soft > 0.97)) & brain
 
 
-def _signals(fractions: Tensor, labels: Tensor, protocol: Protocol, key: Key, box: Box) -> Tensor:
+def _signals(
+    fractions: Tensor, labels: Tensor, where: Tensor, protocol: Protocol, key: Key, box: Box
+) -> Tensor:
     """T1, T1c, T2, FLAIR before the scanner, `(4, I, J, K)`."""
     of = substances(key.fold("tissue"))
     rng = key.fold("texture").numpy()
@@ -164,7 +192,7 @@ def _signals(fractions: Tensor, labels: Tensor, protocol: Protocol, key: Key, bo
         weight = fractions[channel] * rest * (1 + (0.0 if name == "CSF" else 0.02) * healthy)
         for index in range(4):
             signals[index] += weight * float(values[index])
-    mimics.add(signals, fractions, of, protocol, key.fold("vessels"), box)
+    mimics.add(signals, fractions, where, of, protocol, key.fold("vessels"), box)
     return signals
 
 

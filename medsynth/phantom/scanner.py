@@ -63,7 +63,7 @@ def acquire(signal: Tensor, mask: Tensor, scan: dict[str, Any], key: Key, box: B
 def _shifted(image: Tensor, shift_mm: list[float], box: Box) -> Tensor:
     """Move by a fraction of a voxel, linearly: what registration leaves behind."""
     for axis, shift in enumerate(shift_mm):
-        share = min(abs(shift) / box.spacing_mm, 0.5)
+        share = min(abs(shift) / box.spacing_mm, 1.0)
         moved = image.roll(1 if shift > 0 else -1, axis)
         image = torch.lerp(image, moved, share)
     return image

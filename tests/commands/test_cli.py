@@ -142,14 +142,22 @@ def test_one_case_and_one_label_map_are_enough(
     assert main(["resample", str(brain), "-o", str(tmp_path / "folder")]) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("medsynth.commands.phantom.__version__", "9.9", "medsynth"),
+        ("medsynth.phantom.REVISION", 99, "revision"),
+    ],
+)
 def test_a_cohort_is_not_finished_by_another_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    name: str, value: object, said: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     command = ["phantom", str(tmp_path / "c"), "--spacing-mm", "5", "--cases"]
     assert main([*command, "1"]) == 0
-    monkeypatch.setattr("medsynth.commands.phantom.__version__", "9.9")
+    monkeypatch.setattr(name, value)
     assert main([*command, "2"]) == 1
-    assert "made with the same medsynth" in capsys.readouterr().err
+    assert f"made with the same {said}" in capsys.readouterr().err
     assert not (tmp_path / "c" / "BraTS-PHM-00001-000").exists()
 
 

@@ -5,13 +5,15 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from medsynth.core.labels import BRAIN
 from medsynth.core.random import Key
 from medsynth.phantom import Phantom, anatomy, make
 from medsynth.phantom.atlas import atlas
-from medsynth.phantom.phantom import _work_box
+from medsynth.phantom.fields import Box, resample, smooth_fields
+from medsynth.phantom.phantom import _work_box, _wrapped
 
 SPACING = 3.0
 
@@ -43,9 +45,75 @@ def test_the_working_box_cuts_no_brain_at_its_sides() -> None:
     box = _work_box(6.0)
     for seed in range(40):
         person = anatomy.draw(Key(seed))
-        brain = anatomy.tissue(atlas(), person, Key(seed, ("anatomy",)), box).sum(0) > 0.5
+        fractions = anatomy.tissue(atlas(), person, Key(seed, ("anatomy",)), box)
+        brain = _wrapped(fractions, person["margin_mm"], Key(seed, ("cover",)), box).sum(0) > 0.5
         faces = [brain[0], brain[-1], brain[:, 0], brain[:, -1]]
         assert max(float(face.sum()) * 0.36 for face in faces) < 7
+
+
+@pytest.mark.parametrize("margin_mm", [0.0, 1.5, 4.0])
+def test_the_space_around_a_brain_is_as_wide_as_it_was_drawn(margin_mm: float) -> None:
+    """A ball of white matter of 50 mm with a cleft of 4 mm in it: a shell of fluid in the mean as
+    thick as the margin, and the cleft filled if there is one."""
+    box = Box((120, 120, 120), 1.0, (-59.5, -59.5, -59.5))
+    x, y, z = box.axes_mm()
+    white = ((x**2 + y**2 + z**2).sqrt() < 50) & ~((x.abs() < 2) & (z > 20))
+    fractions = torch.stack([torch.zeros(box.shape), torch.zeros(box.shape), white.float()])
+    wrapped = _wrapped(fractions, margin_mm, Key(0), box)
+    assert torch.equal(wrapped[1:], fractions[1:])
+    assert wrapped.sum(0).max() <= 1
+    shell = wrapped[0] * ((x**2 + y**2 + z**2).sqrt() >= 50)
+    expected = 4 / 3 * np.pi * ((50 + margin_mm) ** 3 - 50**3)
+    assert float(shell.sum()) == pytest.approx(expected, rel=0.25, abs=1)
+    deep = ~white & ((x**2 + y**2 + z**2).sqrt() < 40)
+    assert float(wrapped[0][deep].mean()) > 0.95 if margin_mm else not wrapped[0].any()
+
+
+def test_what_a_mask_encloses_is_as_large_with_and_without_a_margin() -> None:
+    """The same people, each with and without: brains are smaller in a margin."""
+    box, enclosed = _work_box(6.0), []
+    people = [anatomy.draw(Key(seed)) for seed in range(400)]
+    margins = np.array([person["margin_mm"] for person in people])
+    assert 0.25 < (margins == 0).mean() < 0.42
+    assert margins.max() < 4
+    for seed in np.flatnonzero(margins > 2)[:12]:
+        key, person = Key(int(seed)), people[seed]
+        grown = [v * (1 + person["margin_mm"] / 60) for v in person["size"]]
+        volumes = []
+        for who in (person, person | {"size": grown, "margin_mm": 0.0}):
+            fractions = anatomy.tissue(atlas(), who, key.fold("anatomy"), box)
+            wrapped = _wrapped(fractions, who["margin_mm"], key.fold("cover"), box)
+            volumes.append(float((wrapped.sum(0) > 0.5).sum()))
+        enclosed.append(volumes[0] / volumes[1])
+    assert np.mean(enclosed) == pytest.approx(1, abs=0.06)
+
+
+def test_a_tumour_grows_in_the_brain_that_it_is_painted_into() -> None:
+    """The anatomy of 2 mm in which it grows is that of the phantom, whatever its voxels."""
+    person, key = anatomy.draw(Key(8)), Key(8, ("anatomy",))
+    box = _work_box(1.0)
+    before = box.coarse(2.0)
+    grown = resample(anatomy.tissue(atlas(), person, key, before), before, box)
+    painted = anatomy.tissue(atlas(), person, key, box)
+    sulci, grey, white = (
+        2 * float((one & other).sum()) / float(one.sum() + other.sum())
+        for one, other in zip(grown > 0.5, painted > 0.5, strict=True)
+    )
+    assert sulci > 0.7  # thinner than 2 mm; 0.22 in somebody else's brain
+    assert min(grey, white) > 0.9  # 0.68
+
+
+def test_a_field_is_the_same_in_all_boxes() -> None:
+    """At the same places in mm, whatever the voxels and the extent."""
+    wide, fine = (
+        Box((40, 50, 40), 4.0, (-80.0, -114.0, -70.0)),
+        Box((60, 80, 50), 1.0, (-30.0,) * 3),
+    )
+    for scale_mm in (6.5, 14.0, 45.0):
+        one, other = (smooth_fields(Key(1), 2, box, scale_mm) for box in (wide, fine))
+        again = smooth_fields(Key(1), 2, Box((15, 20, 12), 4.0, (-28.0, -30.0, -30.0)), scale_mm)
+        assert torch.allclose(again, other[:, 2::4, ::4, ::4][:, :15, :20, :12], atol=1e-5)
+        assert torch.allclose(again, one[:, 13:28, 21:41, 10:22], atol=1e-5)
 
 
 def test_background_is_zero_and_brain_is_not(cohort: list[Phantom]) -> None:
