@@ -78,7 +78,7 @@ def test_what_a_mask_encloses_is_as_large_with_and_without_a_margin() -> None:
     assert margins.max() < 4
     for seed in np.flatnonzero(margins > 2)[:12]:
         key, person = Key(int(seed)), people[seed]
-        grown = [v * (1 + person["margin_mm"] / 60) for v in person["size"]]
+        grown = [v * (1 + person["margin_mm"] / anatomy.RADIUS_MM) for v in person["size"]]
         volumes = []
         for who in (person, person | {"size": grown, "margin_mm": 0.0}):
             fractions = anatomy.tissue(atlas(), who, key.fold("anatomy"), box)
