@@ -65,39 +65,42 @@ def radiomics(slices: np.ndarray, masks: np.ndarray) -> np.ndarray:
         et al., Radiology 295, 2020) where it has them; gradient and Laplacian are means and
         spreads of finite differences, bands are log powers of thirds of the radial spectrum.
     """
-    bands = _bands(slices)
-    return np.stack([_one(s, m, b) for s, m, b in zip(slices, masks, bands, strict=True)])
-
-
-def _one(image: np.ndarray, mask: np.ndarray, bands: np.ndarray) -> np.ndarray:
-    inside = image[mask]
-    if inside.size < 64:
-        return np.zeros(len(NAMES))
-    mean, sd = inside.mean(), max(float(inside.std()), 1e-9)
-    slopes = np.hypot(*np.gradient(image))[mask]
-    middle = image[1:-1, 1:-1]
-    bend = image[2:, 1:-1] + image[:-2, 1:-1] + image[1:-1, 2:] + image[1:-1, :-2] - 4 * middle
-    bend = bend[mask[1:-1, 1:-1]]
-    share = np.histogram(inside, 32, (0, 1.5))[0] / inside.size
-    return np.array(
-        [
+    slopes = np.hypot(*np.gradient(slices, axis=(1, 2)))
+    middle = slices[:, 1:-1, 1:-1]
+    bends = slices[:, 2:, 1:-1] + slices[:, :-2, 1:-1] + slices[:, 1:-1, 2:] + slices[:, 1:-1, :-2]
+    bends -= 4 * middle
+    beside = _textures(slices, masks), _bands(slices)
+    rows = np.zeros((len(slices), len(NAMES)))
+    for at, mask in enumerate(masks):
+        inside = slices[at][mask]
+        if inside.size < 64:
+            continue
+        mean, sd = inside.mean(), max(float(inside.std()), 1e-9)
+        bend = bends[at][mask[1:-1, 1:-1]]
+        share = np.histogram(inside, 32, (0, 1.5))[0] / inside.size
+        share = share[share > 0]
+        rows[at] = [
             mean, sd, (((inside - mean) / sd) ** 3).mean(), *np.percentile(inside, (10, 50, 90)),
-            slopes.mean(), bend.std() if bend.size else 0.0,
-            -(share[share > 0] * np.log2(share[share > 0])).sum(),
-            *_texture(image, mask), *bands,
-        ]
-    )  # fmt: skip
+            slopes[at][mask].mean(), bend.std() if bend.size else 0.0,
+            -(share * np.log2(share)).sum(), *beside[0][at], *beside[1][at],
+        ]  # fmt: skip
+    return rows
 
 
-def _texture(image: np.ndarray, mask: np.ndarray) -> list[float]:
-    grey = np.where(mask, 1 + np.clip(image / 1.2 * LEVELS, 0, LEVELS - 1).astype(np.uint8), 0)
-    pairs = graycomatrix(
-        grey.astype(np.uint8), [1], [0, np.pi / 2], levels=LEVELS + 1, symmetric=True
-    )[1:, 1:].astype(float)
-    return [
-        float(graycoprops(pairs, name).mean())
-        for name in ("contrast", "homogeneity", "correlation")
-    ]
+def _textures(slices: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Contrast, homogeneity and correlation of neighbours inside of masks, `(N, 3)`."""
+    grey = np.clip(slices / 1.2 * LEVELS, 0, LEVELS - 1).astype(np.uint8)
+    grey = np.where(masks, grey + 1, 0).astype(np.uint8)
+    two = [0, np.pi / 2]
+    pairs = [graycomatrix(g, [1], two, levels=LEVELS + 1, symmetric=True)[1:, 1:] for g in grey]
+    stacked = np.concatenate(pairs, 3).astype(float)
+    return np.stack(
+        [
+            graycoprops(stacked, name).reshape(len(slices), len(two)).mean(1)
+            for name in ("contrast", "homogeneity", "correlation")
+        ],
+        1,
+    )
 
 
 def _bands(slices: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ somebody are not compared with that somebody.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -256,12 +257,9 @@ def _ms_ssim(cases: Sequence[Summary], key: Key) -> np.ndarray:
     pairs = [
         (a, b) for a in range(len(cases)) for b in range(a) if cases[a].subject != cases[b].subject
     ]
-    chosen = key.numpy().permutation(len(pairs))[:PAIRS]
-    values = []
-    for a, b in (pairs[i] for i in chosen):
-        one, two = (torch.from_numpy(_unit(cases[i].aligned))[None] for i in (a, b))
-        values.append(float(metric(one, two).mean()))
-    return np.array(values)
+    drawn = [pairs[i] for i in key.numpy().permutation(len(pairs))[:PAIRS]]
+    shown = {i: torch.from_numpy(_unit(cases[i].aligned))[None] for i in {*chain(*drawn)}}
+    return np.array([float(metric(shown[a], shown[b]).mean()) for a, b in drawn])
 
 
 def _unit(aligned: np.ndarray) -> np.ndarray:
