@@ -120,3 +120,11 @@ def test_medgan_takes_the_layers_of_its_critic() -> None:
     assert shapes == [(12, 24), (12,), (1, 12), (1,)]
     with pytest.raises(ConfigError, match=r"two layers in model\.critic, found 1"):
         tabular.with_options(0, {"kind": "medgan", "critic": [24]})
+
+
+def test_a_dynunet_takes_smaller_patches_than_a_folded_gan() -> None:
+    text = "real: r.json\nsynthetic: s.json\npatch: [32, 32, 48]\n"
+    small = configs.parse_utility(text + "segmentors: [dynunet]", "u.yaml")
+    assert small.patch == (32, 32, 48)
+    with pytest.raises(ConfigError, match="from 48 on"):
+        configs.parse_utility(text + "segmentors: [gan, dynunet]", "u.yaml")

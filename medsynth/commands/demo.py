@@ -22,8 +22,8 @@ SPACING_MM = 2.0
 WITHIN = 0.10
 """How near the brightness of a structure should be, as a share of a modality's range."""
 
-JUDGED, UTILITY_STEPS, READER_STEPS, DEGRADED = 14, 60, 120, 4
-"""How small the demo's evaluation is: label maps, steps of segmentors, bad examples."""
+JUDGED, UTILITY_STEPS, READER_STEPS, PATCH, DEGRADED = 14, 60, 100, 32, 4
+"""How small the demo's evaluation is: label maps, steps and patches of segmentors, bad examples."""
 
 SMALL = (
     "Small on purpose: phantoms, few steps, one seed, one segmentor. It shows what a report looks "
@@ -51,7 +51,7 @@ seed: {seed}
 generator: {{widths: [32, 64, 96, 128], head: 12}}
 discriminator: {{widths: [24, 48, 64], head: 8}}
 train: {{steps: {steps}, batch: 2, rate_generator: 1.0e-3, rate_discriminator: 1.0e-3,
-  ema_halflife_cases: 40, save_every: 20, preview_every: 50, init: {init}}}
+  ema_halflife_cases: 40, save_every: 20, preview_every: 20, init: {init}}}
 """
 
 
@@ -68,7 +68,7 @@ class Demo:
 
     out: Path = Path("demo")
     seed: int = 0
-    steps: int = 100
+    steps: int = 40
     json: bool = False
 
     def run(self) -> int:
@@ -233,11 +233,13 @@ class Demo:
         ).run()
         table = Utility(
             str(real), str(made), str(self.out / "run"), segmentors=("dynunet",),
-            augmentation=(True,), seeds=1, steps=UTILITY_STEPS, batch=1, seed=self.seed,
+            augmentation=(True,), seeds=1, steps=UTILITY_STEPS, patch=(PATCH,) * 3, seed=self.seed,
         )  # fmt: skip
         utility.publish(report, *utility.measure(table, report), small=SMALL)
         for measurement in (
-            EvaluateConsistency(real, made, report, steps=READER_STEPS, batch=1, degraded=DEGRADED),
+            EvaluateConsistency(
+                real, made, report, steps=READER_STEPS, patch=PATCH, degraded=DEGRADED
+            ),
             EvaluateFidelity(real, made, report, degraded=2 * DEGRADED),
             EvaluatePrivacy(real, made, report, model=self.out / "run"),
         ):

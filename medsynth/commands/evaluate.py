@@ -115,10 +115,12 @@ class EvaluateConsistency:
 
     def measure(self) -> "Measured":
         """The section; it has no pictures."""
-        if self.patch % 16 or self.patch < 48 or min(self.steps, self.batch) < 1:
-            raise UsageError(
-                "--patch in multiples of 16 from 48 on, --steps and --batch of at least 1", "less"
-            )
+        from medsynth.config.utility import least_patch
+
+        least = least_patch((self.segmentor,))
+        if self.patch % 16 or self.patch < least or min(self.steps, self.batch) < 1:
+            words = f"--patch in multiples of 16 from {least} on, --steps and --batch of at least 1"
+            raise UsageError(words, "less")
         real, synthetic = given.real(self.real), given.synthetic(self.synthetic)
         train, test = real.part("training"), real.part("test")
         if not len(train) or not len(test):

@@ -11,6 +11,13 @@ COLUMNS = ("real", "real+synthetic", "synthetic", "synthetic+10%real", "real+pha
 """What segmentors of the utility table can be trained on."""
 
 
+def least_patch(segmentors: Sequence[str]) -> int:
+    """The shortest edge of a patch in voxels, a multiple of 16 that leaves `LOWEST` voxels at the
+    lowest level of each segmentor: a `gan` has one of 16 (folded once, halved three times), a
+    `dynunet` one of 8."""
+    return 16 * LOWEST if "gan" in segmentors else 32
+
+
 @dataclass(frozen=True)
 class Fold:
     """`folds`: one partition of the real people.
@@ -82,10 +89,10 @@ def parse_utility(text: str, where: str, settings: Sequence[str] = ()) -> Utilit
             raise ConfigError(f"{key} among {', '.join(choices)}", repr(strange or None), where)
     if min(table.seeds, table.steps, table.batch, table.workers) < 1:
         raise ConfigError("seeds, steps, batch and workers of at least 1", "less", where)
-    if any(n % 16 or n < 16 * LOWEST for n in table.patch):
-        raise ConfigError(
-            f"patch in multiples of 16, from {16 * LOWEST} on", str(list(table.patch)), where
-        )
+    least = least_patch(table.segmentors)
+    if any(n % 16 or n < least for n in table.patch):
+        words = f"patch in multiples of 16, from {least} on"
+        raise ConfigError(words, str(list(table.patch)), where)
     if any(not 0 < share <= 1 for share in table.shares) or min(table.ratios) <= 0:
         raise ConfigError("shares in (0, 1] and ratios above 0", "others", where)
     given = table.synthetic or (table.folds and all(fold.synthetic for fold in table.folds))

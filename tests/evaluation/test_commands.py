@@ -67,7 +67,8 @@ def test_what_cannot_be_evaluated(
     undivided = ["--real", str(tmp_path / "whole.json"), "--synthetic", str(generated), *out]
     spent = [
         (["fidelity", *both, "--backbone", "resnet18"], 2, "--weights together"),
-        (["consistency", *both, "--patch", "32"], 2, "from 48 on"),
+        (["consistency", *both, "--patch", "16"], 2, "from 32 on"),
+        (["consistency", *both, "--segmentor", "gan", "--patch", "32"], 2, "from 48 on"),
         (["privacy", *undivided], 1, "--held-out"),
         (["consistency", *undivided], 1, "--split"),
         (["fidelity", "--real", str(coarse), "--synthetic", str(phantoms), *out], 1, "resample"),

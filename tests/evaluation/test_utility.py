@@ -36,8 +36,8 @@ segmentors: [dynunet]
 augmentation: [true]
 seeds: 1
 steps: 3
-batch: 1
-patch: [48, 48, 48]
+batch: 2
+patch: [32, 32, 32]
 {more}
 """)
     return path
