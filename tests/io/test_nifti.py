@@ -222,7 +222,7 @@ def test_what_exists_stays_and_a_full_disk_leaves_nothing(
     def full(*_: object) -> bytes:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(nifti.igzip, "compress", lambda *a, **k: full())
+    monkeypatch.setattr(nifti.zlib, "compress", lambda *a, **k: full())
     with pytest.raises(DataError, match="room on the disk"):
         nifti.write_labels(tmp_path / "y.nii.gz", labels)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.nii.gz"]
