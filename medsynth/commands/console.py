@@ -1,6 +1,7 @@
 """What a person sees: progress bars on a terminal, plain lines in a log, tables."""
 
 import json
+import shutil
 import sys
 import time
 import warnings
@@ -41,6 +42,14 @@ def telling() -> Iterator[None]:
         yield
     finally:
         warnings.showwarning = before
+
+
+def program() -> str:
+    """How to call this program: by its name where the shell finds it, else as it was called."""
+    if shutil.which("medsynth"):
+        return "medsynth"
+    called = Path(sys.argv[0])
+    return f"{sys.executable} -m medsynth" if called.name == "__main__.py" else str(called)
 
 
 def answer(data: Any) -> None:

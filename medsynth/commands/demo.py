@@ -264,6 +264,7 @@ class Demo:
             f"phantom → generated mean intensity as % of the modality's range, the worst "
             f"of {TEST} held-out phantoms; within {WITHIN:.0%}: {good} of {len(gaps)}"
         )
+        call = console.program()
         console.say(f"""
 done in {seconds / 60:.1f} minutes
   {self.out}/figure.png        five label maps, four modalities each: look at it
@@ -273,9 +274,9 @@ done in {seconds / 60:.1f} minutes
   {self.out}/report/report.html  does it help, is it faithful, what does it give away (small)
 
 next
-  medsynth edit {self._brain(self._shown())} -o mine.nii.gz --op shift:0,-15,5 --op grow:ED=4
-  medsynth generate {self.out}/run mine.nii.gz -o mine --per-case 3
-  medsynth show mine/*/*-t1c.nii.gz mine/*/*-brain.nii.gz -o mine.png
+  {call} edit {self._brain(self._shown())} -o mine.nii.gz --op mirror --op grow:ED=4
+  {call} generate {self.out}/run mine.nii.gz -o mine --per-case 3
+  {call} show mine/*/*-t1c.nii.gz mine/*/*-brain.nii.gz -o mine.png
   your own scans: README.md, "With your own BraTS folder\"""")
         if self.json:
             console.answer(

@@ -140,8 +140,9 @@ class Edit:
         )
         for step in edited.record:
             after = step["volumes_after_mm3"].get("WT", 0) / 1000
+            words = [str(word) for word in (step["operation"], step["arguments"]) if word]
             console.say(
-                f"{step['operation']} {step['arguments'] or ''}: tumour {after:.1f} ml"
+                f"{' '.join(words)}: tumour {after:.1f} ml"
                 + (f", {step['factor']} times as before" if step["factor"] else "")
             )
         console.say(f"→ {path}")

@@ -19,7 +19,8 @@ class Tissue:
 
     Args:
         cohort: A cohort.json or its folder.
-        out: `OUT/<case>/<case>-brain.nii.gz` and `OUT/cohort.json`.
+        out: `OUT/<case>/<case>-brain.nii.gz`, a sidecar that says whose brain it is, and
+            `OUT/cohort.json`.
         model: A run trained from scans to brain labels, or a name in the box; None uses
             intensities and an atlas.
         json: Print the answer as JSON.
@@ -34,10 +35,11 @@ class Tissue:
         """Label what is missing; failures go to `OUT/failures.json`."""
         from medsynth.core.cohort import Cohort
         from medsynth.errors import DataError
-        from medsynth.generation import failures
+        from medsynth.generation import cases, failures
         from medsynth.imaging.synthesizer import load
         from medsynth.io import cohort as cohorts
         from medsynth.io.nifti import write_labels
+        from medsynth.io.sidecar import write_json
 
         cohort = cohorts.read(self.cohort)
         network = load(given.model(self.model)) if self.model else None
@@ -47,6 +49,8 @@ class Tissue:
             try:
                 if not path.exists():
                     write_labels(path, _labelled(case, cohort.scheme, network))
+                    told = cases.story(case, [case.label] if case.label else [])
+                    write_json(path.with_name(f"{case.name}.json"), told)
                 failures.forget(self.out, case.name)
                 done.append(replace(case, brain=path))
             except DataError as error:

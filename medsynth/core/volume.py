@@ -193,8 +193,13 @@ def require_brain(
     volume = labels.voxel_mm3 * float(sum(found.values()))
     if labels.scheme != BRAIN or "WM" not in found or volume < MIN_BRAIN_MM3:
         guess = "tumour labels of this or another scheme, without tissue"
-        if {"GM", "WM"} <= found.keys():  # the integers of BraTS 2023 look the same
+        if {"CSF", "GM", "WM"} <= found.keys():  # three integers of BraTS 2023 look the same
             guess += ", a brain that is not a person's, or voxels of a wrong size"
+            todo = (
+                f"If it has tissue, check the voxels in its header, "
+                f"{' × '.join(f'{mm:g}' for mm in labels.spacing_mm)} mm: a person's brain has "
+                f"more than {MIN_BRAIN_MM3 / 1000:.0f} ml. {todo}"
+            )
         raise LabelError(
             "tissue and tumour in one label map (<case>-brain.nii.gz, scheme 'brain')",
             f"{volume / 1000:.0f} ml of {', '.join(found)} ({guess}?)",

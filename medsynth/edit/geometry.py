@@ -172,8 +172,8 @@ def place(
     out = (whole - within) / max(whole, 1)
     if out > CUT or count > inside.sum():
         raise EditError(
-            f"the tumour inside the brain (up to {CUT:.0%} is cut off)",
-            f"{out:.0%} of it outside",
+            f"the tumour inside the brain (up to {100 * CUT:.0f} % is cut off)",
+            f"{100 * out:.1f} % of it outside",
             None,
             "Do less, or move it towards the middle of the brain first.",
         )

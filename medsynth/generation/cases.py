@@ -16,7 +16,7 @@ from medsynth.core.volume import LabelMap, Volume
 from medsynth.errors import DataError
 from medsynth.io import cohort as cohorts
 from medsynth.io.nifti import read_labels, write_labels, write_scan
-from medsynth.io.sidecar import digest, read_json, write_json
+from medsynth.io.sidecar import digest, of_case, read_json, write_json
 
 
 def is_complete(folder: Path, name: str) -> bool:
@@ -124,6 +124,22 @@ def by_hand(*labels: Path) -> dict[str, bool]:
         ):
             return {"changed_by_hand": True}
     return {}
+
+
+def story(case: Case, labels: Sequence[Path]) -> dict[str, Any]:
+    """What the sidecar of another form of a case begins with: all that is known of it.
+
+    Args:
+        case: As it is.
+        labels: The label maps that it is made from.
+    """
+    before = of_case(case) or (sidecar_of(labels[0]) if labels else {})
+    return {
+        **{key: value for key, value in before.items() if key != "written"},
+        "case": case.name,
+        "subject": case.subject,
+        "ancestors": sorted({sha for path in labels for sha in lineage(path)}),
+    }
 
 
 def list_cases(folder: Path) -> Cohort:

@@ -411,7 +411,7 @@ def test_mistakes_are_answered_in_words(
         (["edit", str(seg), "-o", str(out), "--op", "mirror"], 1, ("--scheme",)),
         (["edit", str(brain), "-o", str(out), "--op", "mirror", "--per-case", "2"], 2,
          ("--seed",)),
-        (["edit", str(brain), "-o", str(out), "--op", "shift:200,0,0"], 1, ("100% of it outside",)),
+        (["edit", str(brain), "-o", str(out), "--op", "shift:200,0,0"], 1, ("100.0 % of it outside",)),
         (["edit", str(brain), "-o", str(out), "--op", "relabel:ED=WM"], 1, ("remove",)),
         (["edit", str(brain), "-o", str(out), "--recipe", str(brain)], 2, ("UTF-8",)),
         (["train", str(brain), "--out", str(out)], 2, ("UTF-8",)),
@@ -451,3 +451,8 @@ train: {{steps: 3}}
     labels = np.asarray(nib.load(made[0]).dataobj)
     assert ((labels > 0) == (np.asarray(truth.dataobj) > 0)).all()
     assert ((labels >= 4) == (np.asarray(truth.dataobj) >= 4)).all()
+    edited = tmp_path / "edited.nii.gz"
+    assert main(["edit", str(made[0]), "-o", str(edited), "--op", "mirror"]) == 0
+    told = json.loads((tmp_path / "edited.json").read_text())
+    assert told["subject"] == cohorts.read(phantoms).cases[0].subject
+    assert "subject_from" not in told  # whose brain it is need not be guessed from a file's name

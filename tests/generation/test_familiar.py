@@ -98,6 +98,7 @@ def test_an_animal_is_refused_as_one(
     assert main(command) == 1
     text = capsys.readouterr().err
     assert "a brain that is not a person's" in text
+    assert "check the voxels in its header, 1.6 × 1.6 × 1.6 mm" in text
     assert text.count("warning") == text.count("no sidecar") == 1  # of its size nothing is warned
     assert "0 scans; 1 failed" in text
     assert not (tmp_path / "s/cohort.json").exists()  # a cohort of nothing helps nobody
