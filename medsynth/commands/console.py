@@ -1,6 +1,7 @@
 """What a person sees: progress bars on a terminal, plain lines in a log, tables."""
 
 import json
+import shlex
 import shutil
 import sys
 import time
@@ -45,11 +46,13 @@ def telling() -> Iterator[None]:
 
 
 def program() -> str:
-    """How to call this program: by its name where the shell finds it, else as it was called."""
-    if shutil.which("medsynth"):
-        return "medsynth"
-    called = Path(sys.argv[0])
-    return f"{sys.executable} -m medsynth" if called.name == "__main__.py" else str(called)
+    """How to call this program: by its name where the shell finds it under that, else as it was
+    called, or by its interpreter."""
+    called, found = Path(sys.argv[0]), shutil.which("medsynth")
+    if called.stem != "medsynth":  # python -m medsynth, a script, a notebook
+        return f"{shlex.quote(sys.executable)} -m medsynth"
+    same = found and Path(found).resolve() == called.resolve()
+    return "medsynth" if same else shlex.quote(str(called))
 
 
 def answer(data: Any) -> None:

@@ -136,8 +136,8 @@ def _warn_of_oddities(synthesizer: "Synthesizer", jobs: "Sequence[Job]", out: Pa
         console.say(
             f"warning: {len(guessed)} of {len(todo)} label maps have no sidecar that says whose "
             f"brain it is ({guessed[0]} is taken for the person's name), so evaluation cannot keep "
-            "them from test people: give `medsynth edit` a map of `medsynth tissue`, `resample` or "
-            "`phantom`, which know the person, save over a file that it made, or give a cohort.json"
+            "them from test people: give `medsynth edit` a map that `medsynth tissue`, `phantom` "
+            "or a cohort's `resample` wrote, save over a file that it made, or give a cohort.json"
         )
     looked = console.progress(todo.items(), len(todo), "look", "label map")
     found: dict[str, list[tuple[str, Odd]]] = {}

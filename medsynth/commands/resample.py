@@ -83,7 +83,7 @@ class Resample:
         from medsynth.generation import cases
         from medsynth.imaging.resample import resample, resample_labels
         from medsynth.io.nifti import read_labels, read_volume, write_labels, write_scan
-        from medsynth.io.sidecar import write_json
+        from medsynth.io.sidecar import of_case, write_json
 
         place = self.out / case.name
 
@@ -98,9 +98,11 @@ class Resample:
             channel={},
         )
         files = [path for path in (case.brain, case.label) if path]
+        before = of_case(case) or (cases.sidecar_of(files[0]) if files else {})
         story = {
-            **cases.story(case, files),
+            **{key: value for key, value in before.items() if key != "written"},
             **(cases.by_hand(case.brain) if case.brain else {}),
+            **cases.person(case, files),
             "spacing_mm": self.spacing_mm,
         }
         if cases.is_done(self.out, case.name, story):

@@ -47,10 +47,11 @@ class Tissue:
         for case in console.progress(cohort, len(cohort), "tissue"):
             path = self.out / case.name / f"{case.name}-brain.nii.gz"
             try:
+                whose = cases.person(case, [case.label] if case.label else [])
                 if not path.exists():
                     write_labels(path, _labelled(case, cohort.scheme, network))
-                    told = cases.story(case, [case.label] if case.label else [])
-                    write_json(path.with_name(f"{case.name}.json"), told)
+                if not cases.is_complete(self.out, case.name):
+                    write_json(path.with_name(f"{case.name}.json"), whose)
                 failures.forget(self.out, case.name)
                 done.append(replace(case, brain=path))
             except DataError as error:

@@ -1,5 +1,6 @@
 """The configuration of the utility table."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ def least_patch(segmentors: Sequence[str]) -> int:
     """The shortest edge of a patch in voxels, a multiple of 16 that leaves `LOWEST` voxels at the
     lowest level of each segmentor: a `gan` has one of 16 (folded once, halved three times), a
     `dynunet` one of 8."""
-    return 16 * LOWEST if "gan" in segmentors else 32
+    return 16 * (LOWEST if "gan" in segmentors else math.ceil(LOWEST / 2))
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,7 @@ def require_brain(
     volume = labels.voxel_mm3 * float(sum(found.values()))
     if labels.scheme != BRAIN or "WM" not in found or volume < MIN_BRAIN_MM3:
         guess = "tumour labels of this or another scheme, without tissue"
-        if {"CSF", "GM", "WM"} <= found.keys():  # three integers of BraTS 2023 look the same
+        if {"GM", "WM"} <= found.keys():  # the integers of BraTS 2023 look the same
             guess += ", a brain that is not a person's, or voxels of a wrong size"
             todo = (
                 f"If it has tissue, check the voxels in its header, "

@@ -69,7 +69,7 @@ def radiomics(slices: np.ndarray, masks: np.ndarray) -> np.ndarray:
     middle = slices[:, 1:-1, 1:-1]
     bends = slices[:, 2:, 1:-1] + slices[:, :-2, 1:-1] + slices[:, 1:-1, 2:] + slices[:, 1:-1, :-2]
     bends -= 4 * middle
-    beside = _textures(slices, masks), _bands(slices)
+    textures, bands = _textures(slices, masks), _bands(slices)
     rows = np.zeros((len(slices), len(NAMES)))
     for at, mask in enumerate(masks):
         inside = slices[at][mask]
@@ -82,7 +82,7 @@ def radiomics(slices: np.ndarray, masks: np.ndarray) -> np.ndarray:
         rows[at] = [
             mean, sd, (((inside - mean) / sd) ** 3).mean(), *np.percentile(inside, (10, 50, 90)),
             slopes[at][mask].mean(), bend.std() if bend.size else 0.0,
-            -(share * np.log2(share)).sum(), *beside[0][at], *beside[1][at],
+            -(share * np.log2(share)).sum(), *textures[at], *bands[at],
         ]  # fmt: skip
     return rows
 

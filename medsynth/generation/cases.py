@@ -126,19 +126,23 @@ def by_hand(*labels: Path) -> dict[str, bool]:
     return {}
 
 
-def story(case: Case, labels: Sequence[Path]) -> dict[str, Any]:
-    """What the sidecar of another form of a case begins with: all that is known of it.
+def person(case: Case, labels: Sequence[Path]) -> dict[str, Any]:
+    """Whose brain another form of a case is, as its sidecar says.
 
     Args:
         case: As it is.
-        labels: The label maps that it is made from.
+        labels: The label maps that the other form is made from.
+
+    Returns:
+        `case`, `subject`, `ancestors`, and `subject_from` where the person was guessed.
     """
-    before = of_case(case) or (sidecar_of(labels[0]) if labels else {})
+    before = of_case(case) or {}
+    known = {sha for path in labels for sha in lineage(path)}
     return {
-        **{key: value for key, value in before.items() if key != "written"},
         "case": case.name,
         "subject": case.subject,
-        "ancestors": sorted({sha for path in labels for sha in lineage(path)}),
+        "ancestors": sorted(known.union(before.get("ancestors", []))),
+        **{key: before[key] for key in GUESSED if key in before},
     }
 
 
@@ -150,6 +154,8 @@ def list_cases(folder: Path) -> Cohort:
         if sidecar.stem != name:
             continue
         data = read_json(sidecar)
+        if "channels" not in data:  # no scans: an edited map, or one of `medsynth tissue`
+            continue
         place = sidecar.parent
         cases.append(
             Case(

@@ -21,6 +21,7 @@ from medsynth.core.cohort import Cohort
 from medsynth.core.labels import BRAIN
 from medsynth.errors import Interrupted
 from medsynth.evaluation import enough
+from medsynth.generation.cases import list_cases
 from medsynth.imaging.synthesizer import load
 from medsynth.io import cohort as cohorts
 from medsynth.io.nifti import read_array, read_labels, write_labels
@@ -456,4 +457,10 @@ train: {{steps: 3}}
     assert main(["edit", str(made[0]), "-o", str(edited), "--op", "mirror"]) == 0
     told = json.loads((tmp_path / "edited.json").read_text())
     assert told["subject"] == cohorts.read(phantoms).cases[0].subject
+    assert not list_cases(tmp_path / "t").cases  # no scans stand there
+    for sidecar in (tmp_path / "t").glob("*/*.json"):
+        sidecar.unlink()  # as if killed between the map and its sidecar
+    assert main(["tissue", str(phantoms / "cohort.json"), "-o", str(tmp_path / "t"),
+                 "--model", str(tmp_path / "run")]) == 0  # fmt: skip
+    assert len(list((tmp_path / "t").glob("*/*.json"))) == 4
     assert "subject_from" not in told  # whose brain it is need not be guessed from a file's name

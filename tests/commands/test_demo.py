@@ -1,12 +1,15 @@
 """Which held-out phantom the demo shows, and what it makes again when training goes on."""
 
+import shlex
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import pytest
 
-from medsynth.commands import demo
+from medsynth.commands import console, demo
 from medsynth.core.labels import BRAIN
 from medsynth.core.volume import LabelMap
 from medsynth.io.sidecar import write_json
@@ -24,6 +27,21 @@ def _tumour(*, oedema_at: int) -> LabelMap:
 def test_what_shows_least_is_counted_in_the_slice_of_the_figure() -> None:
     assert demo._least_shown(_tumour(oedema_at=4)) == 2
     assert demo._least_shown(_tumour(oedema_at=7)) == 0
+
+
+def test_the_next_commands_call_what_was_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "a venv" / "bin" / "medsynth"
+    program.parent.mkdir(parents=True)
+    program.touch(0o755)
+    monkeypatch.setattr("sys.argv", [str(program)])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert console.program() == f"'{program}'"
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert console.program() == "medsynth"
+    monkeypatch.setattr("sys.argv", ["/x/medsynth/__main__.py"])
+    assert console.program() == f"{shlex.quote(sys.executable)} -m medsynth"
 
 
 def test_scans_of_an_earlier_model_are_made_again(tmp_path: Path) -> None:

@@ -30,6 +30,15 @@ def test_a_ramp_has_the_slope_that_it_has() -> None:
     assert found["mean"] == pytest.approx(0.155)
 
 
+def test_slices_of_a_stack_have_the_features_of_each_alone() -> None:
+    slices = np.random.default_rng(0).random((4, 24, 30)) * np.arange(1, 5)[:, None, None] / 3
+    masks = np.random.default_rng(1).random(slices.shape) < 0.8
+    masks[2] = False  # a slice without brain
+    alone = [features.radiomics(slices[[i]], masks[[i]])[0] for i in range(len(slices))]
+    np.testing.assert_allclose(features.radiomics(slices, masks), alone, rtol=1e-12)
+    assert not np.any(alone[2])
+
+
 @pytest.mark.parametrize(("name", "size"), [("resnet18", 512), ("mobilenet_v3_small", 1024)])
 def test_a_backbone_gives_what_goes_into_its_last_layer(
     name: str, size: int, tmp_path: Path

@@ -3,6 +3,7 @@
 import errno
 import gzip
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nibabel as nib
@@ -155,6 +156,21 @@ def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.nii.gz", "b.nii.gz"):
         nifti.write_labels(tmp_path / name, labels)
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+
+
+def test_two_threads_write_the_same_bytes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    scans = [np.cumsum(rng.normal(size=(64, 64, 64)), 2).astype(np.float32) for _ in range(3)]
+    for scan in scans:
+        scan[:, :20] = 0  # long runs of the same, as around a brain
+
+    def write(number: int) -> tuple[int, bytes]:
+        path, scan = tmp_path / f"{number}.nii.gz", scans[number % 3]
+        nifti.write_scan(path, scan, Volume(scan[None], np.eye(4), ("t1n",)))
+        return number % 3, path.read_bytes()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert len(set(pool.map(write, range(30)))) == 3
 
 
 def test_names_may_be_plain_text(tmp_path: Path) -> None:
