@@ -131,7 +131,7 @@ def writing(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """
     try:
         if path.exists() and not overwrite:
-            todo = "Give another name or remove it first; `medsynth edit` also takes --overwrite."
+            todo = "Give another name, remove it first, or ask for `overwrite`."
             raise DataError("no file there yet", "one that exists", path, todo)
         with replacing(path) as beside:
             yield beside
