@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from medsynth.cli import main
-from medsynth.core.labels import BRAIN, BRATS2023
+from medsynth.core.labels import BRAIN, BRATS2023, LabelScheme
 from medsynth.errors import DataError
 from medsynth.evaluation import origin, segmentors, utility, utility_words
 from medsynth.evaluation.records import Section
@@ -346,6 +347,42 @@ def test_what_counted_more_in_the_loss_must_be_surer_to_be_named() -> None:
     assert (named[16:] == BRATS2023.value("ET")).all()
     named = segmentors.predict(Sure(), "gan", scans, BRATS2023, (32, 32, 32))
     assert (named == BRATS2023.value("ET")).all()
+
+
+class Drawn(torch.nn.Module):
+    """A network that sees what is drawn: the first scan is the structure's index, over 10; what it
+    takes for enhancing tumour could be white matter, too."""
+
+    def __init__(self, scheme: LabelScheme) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.scheme = scheme
+
+    def forward(self, scans: torch.Tensor, *_: object) -> torch.Tensor:
+        index = (10 * scans[:, 0]).round().long()
+        scores = functional.one_hot(index, len(self.scheme.labels)).permute(0, 4, 1, 2, 3).float()
+        names = self.scheme.abbreviations
+        if "WM" in names:
+            scores[:, names.index("WM")] += 0.5 * scores[:, names.index("ET")]
+        return 9 * scores
+
+
+@pytest.mark.parametrize(("of", "instead"), [(BRATS2023, "BG"), (BRAIN, "WM")])
+def test_specks_of_tumour_are_named_as_what_else_they_may_be(of: LabelScheme, instead: str) -> None:
+    drawn = np.full((48, 48, 48), of.abbreviations.index("BG" if of is BRATS2023 else "GM"))
+    tumour, speck, second = np.zeros((3, *drawn.shape), bool)
+    tumour[4:20, 4:20, 4:20] = True
+    second[30:38, 30:38, 30:38] = True  # an eighth of it
+    speck[30:37, 4:11, 4:11] = True  # a twelfth
+    speck[20:22, 20:22, 30] = True
+    drawn[tumour | second] = of.abbreviations.index("ED")
+    drawn[6:14, 6:14, 6:14] = drawn[speck] = of.abbreviations.index("ET")
+    scans = np.tile(np.maximum(drawn / 10, 1e-3), (4, 1, 1, 1)).astype(np.float32)
+    for kind in segmentors.KINDS:
+        named = segmentors.predict(Drawn(of), kind, scans, of, drawn.shape)
+        wanted = np.asarray(of.values)[drawn]
+        wanted[speck] = of.value(instead)
+        np.testing.assert_array_equal(named, wanted)
 
 
 class Asked(torch.nn.Module):
