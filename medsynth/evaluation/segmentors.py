@@ -302,7 +302,7 @@ def _without_specks(scores: np.ndarray, brain: np.ndarray, scheme: LabelScheme) 
     voxels = np.bincount(pieces.ravel())
     voxels[0] = 0
     speck = (voxels < SPECK * voxels.max())[pieces] & (pieces > 0)
-    index[speck] = np.flatnonzero(~tumour)[scores[~tumour][:, speck].argmax(0)]
+    index[speck] = np.flatnonzero(~tumour)[scores[:, speck][~tumour].argmax(0)]
     return index
 
 
