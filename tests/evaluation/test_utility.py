@@ -278,11 +278,12 @@ def test_the_same_seed_gives_the_same_segmentor(kind: str, coarse: Path, tmp_pat
 
 
 @pytest.mark.parametrize("kind", segmentors.KINDS)
-def test_results_of_another_augmentation_are_not_kept(
-    kind: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("habit", "other"), [("USUAL", segmentors.PLAIN), ("SPECK", 0.0)])
+def test_results_of_other_augmentation_or_specks_are_not_kept(
+    kind: str, habit: str, other: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = segmentors.habits(kind)
-    monkeypatch.setattr(segmentors, "USUAL", segmentors.PLAIN)
+    monkeypatch.setattr(segmentors, habit, other)
     assert segmentors.habits(kind) != before
 
 
@@ -369,19 +370,42 @@ class Drawn(torch.nn.Module):
 
 @pytest.mark.parametrize(("of", "instead"), [(BRATS2023, "BG"), (BRAIN, "WM")])
 def test_specks_of_tumour_are_named_as_what_else_they_may_be(of: LabelScheme, instead: str) -> None:
-    drawn = np.full((48, 48, 48), of.abbreviations.index("BG" if of is BRATS2023 else "GM"))
-    tumour, speck, second = np.zeros((3, *drawn.shape), bool)
-    tumour[4:20, 4:20, 4:20] = True
-    second[30:38, 30:38, 30:38] = True  # an eighth of it
-    speck[30:37, 4:11, 4:11] = True  # a twelfth
-    speck[20:22, 20:22, 30] = True
-    drawn[tumour | second] = of.abbreviations.index("ED")
-    drawn[6:14, 6:14, 6:14] = drawn[speck] = of.abbreviations.index("ET")
+    at = of.abbreviations.index
+    drawn = np.full((48, 48, 48), at("BG" if of is BRATS2023 else "GM"))
+    drawn[4:20, 4:20, 4:20] = at("ED")
+    drawn[20:22, 20:22, 20:22] = at("ET")  # touches it by a corner
+    drawn[6:9, 6:9, 6:9] = at("NCR")  # inside of it
+    drawn[30:38, 30:38, 30:38] = at("ED")  # an eighth of it
+    specks = np.zeros(drawn.shape, bool)
+    specks[30:37, 4:11, 4:11] = specks[24:26, 24:26, 40] = True  # a twelfth, four voxels
+    drawn[specks] = at("ET")
+    if "RC" in of.abbreviations:
+        drawn[40:48, 4:20, 4:40] = at("RC")  # larger than the tumour
+        drawn[45:48, 20, 30:33] = at("ET")  # at its wall, and no larger than a speck
+        drawn[2, 40:42, 40:42] = at("RC")
+        specks |= drawn == at("ET")
+        specks[20:22, 20:22, 20:22] = False
     scans = np.tile(np.maximum(drawn / 10, 1e-3), (4, 1, 1, 1)).astype(np.float32)
     for kind in segmentors.KINDS:
         named = segmentors.predict(Drawn(of), kind, scans, of, drawn.shape)
         wanted = np.asarray(of.values)[drawn]
-        wanted[speck] = of.value(instead)
+        wanted[specks] = of.value(instead)
+        np.testing.assert_array_equal(named, wanted)
+
+
+def test_tumour_along_a_cavity_is_one_piece_and_healthy_brains_have_no_specks() -> None:
+    at = BRAIN.abbreviations.index
+    drawn = np.full((48, 48, 48), at("GM"))
+    healthy = drawn.copy()
+    drawn[4:44, 4:24, 4:24] = at("RC")
+    drawn[4:44, 24, 4:14] = at("ED")
+    drawn[8, 2:4, 8] = at("ET")  # apart from the rest but for the cavity
+    drawn[40:42, 40:42, 40] = at("ET")
+    for labels in (drawn, healthy):
+        scans = np.tile(labels / 10, (4, 1, 1, 1)).astype(np.float32)
+        named = segmentors.predict(Drawn(BRAIN), "gan", scans, BRAIN, labels.shape)
+        wanted = np.asarray(BRAIN.values)[labels]
+        wanted[40:42, 40:42, 40] = BRAIN.value("WM" if labels is drawn else "GM")
         np.testing.assert_array_equal(named, wanted)
 
 
