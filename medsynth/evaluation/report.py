@@ -116,7 +116,7 @@ def markdown(data: dict[str, Any]) -> str:
 def _words(text: str) -> Markup:
     """Markdown's `code` and *emphasis* as HTML."""
     safe = re.sub(r"`(.+?)`", r"<code>\1</code>", str(escape(text)))
-    return Markup(re.sub(r"\*(\S.*?)\*", r"<em>\1</em>", safe))  # noqa: S704: escaped above
+    return Markup(re.sub(r"\*(\S.*?)\*", r"<em>\1</em>", safe))  # escaped above
 
 
 def _ordered(data: dict[str, Any]) -> list[dict[str, Any]]:
