@@ -61,8 +61,8 @@ SPECK = 0.1
 """Pieces of tumour smaller than this share of the largest one are specks, and not named.
 
 Vessels and choroid plexus are taken for small tumours. Dropping specks cost no region a point of
-Dice on twelve unseen phantoms, some of which have several tumours; lesion by lesion whole tumours
-of seven real people gain 52 to 62 points (docs/log.md).
+Dice on ten unseen phantoms, one of which has three tumours; lesion by lesion whole tumours of seven
+real people gain 52 to 62 points (docs/log.md).
 """
 
 SATELLITES = (
