@@ -17,14 +17,14 @@ KEY = "medsynth"
 
 def save_model(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write tensors and metadata, whole or not at all; the same content gives the same bytes."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
+    data = save(
+        {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
+        {KEY: json.dumps({"medsynth": __version__, **metadata}, sort_keys=True)},
+    )
     with replacing(path) as beside:
-        save_file(
-            {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
-            beside,
-            {KEY: json.dumps({"medsynth": __version__, **metadata}, sort_keys=True)},
-        )
+        beside.write_bytes(data)  # `save_file` lets nobody but the owner read it
 
 
 def mismatch(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Model files: half the bytes, nothing of the machine, voxels of several sizes, old files."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,16 @@ def test_weights_beyond_fp16_are_refused(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"fp16 can hold.*net\.out"):
         halve(tmp_path / "large.safetensors", tmp_path / "half.safetensors")
     assert not (tmp_path / "half.safetensors").exists()
+
+
+def test_a_model_can_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
+    """On a cluster one trains and others generate."""
+    before = os.umask(0o027)
+    try:
+        save_model(tmp_path / "model.safetensors", {"a": torch.ones(2)}, {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o640
 
 
 def test_old_files_know_one_size_of_voxels(trained: Path, tmp_path: Path) -> None:
