@@ -1,0 +1,35 @@
+"""What the generator is asked for beside the real voxels."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from medsynth.imaging.game import _texture_gap
+
+
+def _field(seed: int, coarse: int) -> Tensor:
+    """Standard normal texture whose patches have that many voxels along an edge."""
+    noise = torch.randn(1, 1, *(48 // coarse,) * 3, generator=torch.Generator().manual_seed(seed))
+    return functional.interpolate(noise, scale_factor=coarse, mode="nearest")
+
+
+def test_texture_is_met_by_other_noise_of_its_kind_and_not_by_grain() -> None:
+    """Patches of four voxels have a quarter of the steps between neighbours that white noise has;
+    noise of a quarter of the strength has as many, and none of the patches."""
+    source = functional.one_hot(torch.ones(1, 48, 48, 48, dtype=torch.long), 2)
+    source = source.permute(0, 4, 1, 2, 3).float()
+    real, alike = _field(0, 4), _field(1, 4)
+    neighbours = [x.diff(dim=2).abs().mean() for x in (real, _field(2, 1))]
+    grain = _field(3, 1) * neighbours[0] / neighbours[1]
+    assert _texture_gap(real, real, source) == 0
+    assert _texture_gap(alike, real, source) < 0.1
+    assert _texture_gap(grain, real, source) > 1
+    assert _texture_gap(0 * real, real, source) > 1.5
+
+
+def test_texture_is_that_of_a_structure_not_of_its_border() -> None:
+    structure = torch.zeros(1, 48, 48, 48, dtype=torch.long)
+    structure[:, 24:] = 1
+    source = functional.one_hot(structure + 1, 3).permute(0, 4, 1, 2, 3).float()
+    one, two = (value * structure[:, None].float() for value in (1, 5))
+    assert _texture_gap(one, two, source) == 0
