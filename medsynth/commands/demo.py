@@ -48,7 +48,7 @@ ROWS = (
 CONFIG = """\
 data: {{cohort: "{cohort}", patch: [48, 48, 48], workers: 1}}
 seed: {seed}
-generator: {{widths: [32, 64, 96, 128], head: 12}}
+generator: {{widths: [32, 64, 96, 128], head: 8}}
 discriminator: {{widths: [24, 48, 64], head: 8}}
 train: {{steps: {steps}, batch: 2, rate_generator: 1.0e-3, rate_discriminator: 1.0e-3,
   ema_halflife_cases: 40, save_every: 20, preview_every: 20, init: {init}}}

@@ -29,7 +29,7 @@ from medsynth.training.memory import keep_freed_memory
 from medsynth.training.precision import Precision, choose_precision
 from medsynth.training.weights import load_model, mismatch, save_model
 
-FORMAT = "medsynth-image/1"
+FORMAT = "medsynth-image/2"
 BYTES_PER_VOXEL = 500
 """Peak memory of a forward pass per voxel of the grid, measured with the default widths in
 bf16; only used to decide when to work in windows."""
@@ -426,7 +426,12 @@ def read(file: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
     """
     tensors, metadata, fingerprint = load_model(file)
     if metadata.get("format") != FORMAT:
-        raise ModelError(f"a model of format {FORMAT!r}", repr(metadata.get("format")), file)
+        raise ModelError(
+            f"a model of format {FORMAT!r}",
+            repr(metadata.get("format")),
+            file,
+            "The file was made by another version: train again.",
+        )
     return tensors, metadata, fingerprint
 
 
