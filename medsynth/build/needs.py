@@ -24,9 +24,10 @@ from medsynth.training.precision import Precision
 BASE = 1.2e9
 """Python, torch, MONAI, loader threads and prepared cases, before a network does anything."""
 
-WORKING, WORKING_MIXED = 1.2, 2.3
+WORKING, WORKING_MIXED = 1.6, 2.3
 """Peak bytes per byte that autograd keeps, gradients and temporaries included, in fp32 and in mixed
-precision: measured on the CPU (docs/log.md), not on a GPU."""
+precision: measured on the CPU (docs/log.md), not on a GPU; the second on networks that copied to
+fold."""
 
 PREVIEW = 0.3e6
 LINE = 400

@@ -81,7 +81,7 @@ class Loss:
     Args:
         adversarial: The discriminator's verdict (segmentation discriminator only).
         distance: L1 to the real scan (Dice + cross-entropy when the target is a label map).
-        texture: Difference in fine contrast per structure (segmentation discriminator only).
+        texture: Difference in texture per structure (segmentation discriminator only).
         r1: Gradient penalty; 0 switches it off.
         r1_every: Steps between two penalties.
     """

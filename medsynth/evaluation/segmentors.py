@@ -335,5 +335,5 @@ def habits(kind: str) -> list[Any]:
     """What decides a segmentor of that kind beside its recipe and may be tuned, JSON-able: kept
     results and kept networks of others must not be taken for it."""
     if kind == "gan":
-        return [asdict(USUAL), GAN_WIDTHS, GAN_HEAD, JUDGE_WIDTHS, SPECK]
+        return [asdict(USUAL), GAN_WIDTHS, GAN_HEAD, "strided", JUDGE_WIDTHS, SPECK]
     return [asdict(USUAL), UNET_WIDTHS, WEIGHTS, "taken off", CONTEXT, SPECK]

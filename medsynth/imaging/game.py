@@ -275,6 +275,8 @@ def _texture_gap(fake: Tensor, real: Tensor, source: Tensor) -> Tensor:
     total = fake.new_zeros(())
     for lag, axis in product(LAGS, (2, 3, 4)):
         n = source.shape[axis] - lag
+        if n < 1:
+            continue
         both = source[:, 1:].narrow(axis, 0, n) * source[:, 1:].narrow(axis, lag, n)
         count = both.sum((2, 3, 4))
         one, two = (

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 FOLD = 2
-"""Edge of the blocks, in voxels. Folding and unfolding as convolutions of that stride is a
-space-to-depth (Shi et al., CVPR 2016, arXiv 1609.05158) that moves no memory."""
+"""Edge of the blocks, in voxels. A convolution of that stride is a space-to-depth (Shi et al., CVPR
+2016, arXiv 1609.05158) with a 1×1×1 convolution behind, without the copy; the way out likewise."""
 
 
 def halve(x: Tensor) -> Tensor:

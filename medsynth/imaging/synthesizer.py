@@ -425,12 +425,14 @@ def read(file: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
         ModelError: It is no image model of this version.
     """
     tensors, metadata, fingerprint = load_model(file)
-    if metadata.get("format") != FORMAT:
+    found = metadata.get("format")
+    if found != FORMAT:
+        of_ours = str(found).startswith(FORMAT.partition("/")[0])
         raise ModelError(
             f"a model of format {FORMAT!r}",
-            repr(metadata.get("format")),
+            repr(found),
             file,
-            "The file was made by another version: train again.",
+            "The file was made by another version: train again." if of_ours else "",
         )
     return tensors, metadata, fingerprint
 

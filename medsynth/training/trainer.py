@@ -336,7 +336,8 @@ class Trainer:
                 "a checkpoint of this game",
                 mismatch(error),
                 None,
-                "Resume with the configuration that the run was started with.",
+                "Resume with the configuration and the version that the run was started with, or "
+                "start another run.",
             ) from error
         if (state["batch"], state["seed"]) != (self.batch, self.seed):
             raise TrainingError(

@@ -33,6 +33,12 @@ def test_every_kind_of_game_can_be_counted(file: str) -> None:
     assert 0 < memory.kept < memory.total - needs.BASE < 2e9
 
 
+def test_networks_of_one_level_can_be_counted() -> None:
+    """Their smallest grid is shorter than the longest lag of texture."""
+    one = ("generator.widths=[8]", "discriminator.widths=[8]", "data.patch=[6,6,6]")
+    assert needs.training_memory(_config("phantom.yaml", *one), FP32).kept > 0
+
+
 def test_memory_grows_with_what_is_on_the_device_at_once() -> None:
     base, twice, split, half = (
         needs.training_memory(_config("phantom.yaml", *settings), precision).kept

@@ -23,7 +23,20 @@ def _source(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def test_halving_undoes_doubling() -> None:
     x = torch.randn(2, 3, 8, 6, 4)
-    torch.testing.assert_close(halve(double(x)), x)
+    assert torch.equal(halve(double(x)), x)
+
+
+def test_a_fold_sees_one_block_and_begins_without_a_checkerboard() -> None:
+    torch.manual_seed(0)
+    net = FoldedUNet(3, 2, (6, 8), 4)
+    x = torch.randn(1, 3, 8, 8, 8)
+    changed = x.clone()
+    changed[0, 1, 4, 3, 5] += 1
+    with torch.no_grad():
+        moved = (net.enter(changed) != net.enter(x)).any(1)[0]
+        unfolded = net.leave(torch.randn(1, 6, 4, 4, 4))
+    assert moved.nonzero().tolist() == [[2, 1, 2]]
+    assert torch.equal(double(halve(unfolded)), unfolded)
 
 
 def test_half_is_the_mean_of_eight() -> None:

@@ -61,6 +61,19 @@ def test_a_model_can_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
     assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o640
 
 
+def test_models_of_another_version_are_refused_and_foreign_files_not_called_that(
+    trained: Path, tmp_path: Path
+) -> None:
+    tensors, metadata, _ = load_model(trained / "model.safetensors")
+    save_model(tmp_path / "old.safetensors", tensors, metadata | {"format": "medsynth-image/1"})
+    with pytest.raises(ModelError, match=r"medsynth-image/1.*train again"):
+        load(tmp_path / "old.safetensors")
+    save_model(tmp_path / "rows.safetensors", {}, {"format": "medsynth-records/1"})
+    with pytest.raises(ModelError, match="medsynth-records/1") as refused:
+        load(tmp_path / "rows.safetensors")
+    assert "another version" not in str(refused.value)
+
+
 def test_old_files_know_one_size_of_voxels(trained: Path, tmp_path: Path) -> None:
     tensors, metadata, _ = load_model(trained / "model.safetensors")
     del metadata["range_mm"]
