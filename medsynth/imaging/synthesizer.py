@@ -32,7 +32,7 @@ from medsynth.training.weights import load_model, mismatch, save_model
 FORMAT = "medsynth-image/2"
 BYTES_PER_VOXEL = 500
 """Peak memory of a forward pass per voxel of the grid, measured with the default widths in
-bf16; only used to decide when to work in windows."""
+bf16 on a network that copied to fold; only used to decide when to work in windows."""
 
 OVERLAP = 32
 """Voxels by which windows overlap; their seams are blended over this width."""
