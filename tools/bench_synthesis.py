@@ -48,10 +48,17 @@ def prepare(folder: Path) -> tuple[Path, Path]:
     """A model with the default widths and a phantom's label map at 1 mm."""
     torch.manual_seed(0)
     spec = GeneratorSpec("folded", BRAIN.abbreviations, TARGET, True, False, WIDTHS, HEAD)
-    styles = np.random.default_rng(0).normal(0.5, 0.1, (4, 2, len(TARGET), 8)).astype(np.float32)
+    shape = 4, 2, len(TARGET), len(BRAIN.labels)
+    styles = np.random.default_rng(0).normal(0.5, 0.1, shape).astype(np.float32)
     styles[:, 1] -= 3.5
     model, labels = folder / "model.safetensors", folder / "case-brain.nii.gz"
-    save(model, make_generator(spec), StylePrior.fit(styles), None, "")
+    save(
+        model,
+        make_generator(spec),
+        StylePrior.fit(styles, BRAIN.abbreviations.index("WM")),
+        None,
+        "",
+    )
     write_labels(labels, make(Key(0), spacing_mm=1.0).labels)
     return model, labels
 
@@ -60,10 +67,10 @@ def spade_s(shape: tuple[int, ...], device: torch.device) -> tuple[float, float]
     """Seconds of a SPADENet forward pass, and millions of parameters."""
     from monai.networks.nets import SPADENet
 
-    size = [-(-n // 16) * 16 for n in shape]
-    net = SPADENet(3, 8, len(TARGET), 8, size, list(SPADE_CHANNELS), is_vae=False)
+    size, structures = [-(-n // 16) * 16 for n in shape], len(BRAIN.labels)
+    net = SPADENet(3, structures, len(TARGET), structures, size, list(SPADE_CHANNELS), is_vae=False)
     net = net.eval().to(device)
-    labels = torch.zeros(1, 8, *size, device=device)
+    labels = torch.zeros(1, structures, *size, device=device)
     labels[:, 2] = 1
 
     def forward() -> None:

@@ -19,21 +19,23 @@ from torch import nn
 
 from medsynth import config as configs
 from medsynth.build import image as build
+from medsynth.core.labels import BRAIN
 from medsynth.imaging.game import ImageBatch
 from medsynth.training.world import World
 
 BATCH = 2
+STRUCTURES = len(BRAIN.labels)
 
 
 def batch(patch: int, device: torch.device) -> ImageBatch:
     """Random structures and scans."""
     torch.manual_seed(0)
-    names = torch.randint(0, 8, (BATCH, patch, patch, patch))
-    source = nn.functional.one_hot(names, 8).permute(0, 4, 1, 2, 3).float()
+    names = torch.randint(0, STRUCTURES, (BATCH, patch, patch, patch))
+    source = nn.functional.one_hot(names, STRUCTURES).permute(0, 4, 1, 2, 3).float()
     return ImageBatch(
         source.to(device),
         torch.rand(BATCH, 4, patch, patch, patch, device=device),
-        torch.rand(BATCH, 2, 4, 8, device=device),
+        torch.rand(BATCH, 2, 4, STRUCTURES, device=device),
     )
 
 
@@ -59,7 +61,9 @@ def monai(patch: int, device: torch.device) -> Callable[[int], None]:
     from monai.losses import PatchAdversarialLoss
     from monai.networks.nets import MultiScalePatchDiscriminator, SPADENet
 
-    net = SPADENet(3, 8, 4, 8, [patch] * 3, [16, 32, 64, 128], is_vae=False).to(device)
+    net = SPADENet(3, STRUCTURES, 4, STRUCTURES, [patch] * 3, [16, 32, 64, 128], is_vae=False).to(
+        device
+    )
     judge = MultiScalePatchDiscriminator(2, 2, 3, 32, 12, minimum_size_im=patch).to(device)
     optimizers = [torch.optim.Adam(m.parameters(), 2e-4, (0.5, 0.999)) for m in (net, judge)]
     adversarial = PatchAdversarialLoss(criterion="least_squares")

@@ -59,7 +59,8 @@ def figures(scans: np.ndarray, labels: np.ndarray, spacing_mm: float) -> dict[st
         labels: *Brain* scheme.
         spacing_mm: Edge of a voxel.
     """
-    brain, tumour = labels > 0, labels >= BRAIN.value("NCR")
+    labels = BRAIN.without_fine(labels)
+    brain, tumour = labels > 0, BRAIN.mask(labels, "lesion")
     healthy = brain & ~ndimage.binary_dilation(tumour, iterations=round(FAR_MM / spacing_mm))
     score, found = scores(scans, brain), {}
     where = {}

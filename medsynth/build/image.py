@@ -159,7 +159,8 @@ def style_prior(config: Config, examples: list[Example]) -> StylePrior | None:
                 style.measure({k: v[:, of] for k, v in example.samples.items()}, count, len(of))
                 for example in examples
             ]
-        )
+        ),
+        LABEL_MAPS[config.data.labels].abbreviations.index(style.REFERENCE),
     )
 
 

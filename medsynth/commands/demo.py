@@ -262,7 +262,8 @@ class Demo:
         console.say(console.table(("structure", *modalities), rows))
         console.say(
             f"phantom → generated mean intensity as % of the modality's range, the worst "
-            f"of {TEST} held-out phantoms; within {WITHIN:.0%}: {good} of {len(gaps)}"
+            f"of {TEST} held-out phantoms; within {WITHIN:.0%}: {good} of {len(gaps)} (means are "
+            "set to those of the phantom's own scan: what misses is a few voxels, or nearly black)"
         )
         call = console.program()
         console.say(f"""

@@ -19,6 +19,10 @@ TUMOUR = ("NCR", "ED", "ET")
 TISSUE = ("CSF", "GM", "WM")
 """Healthy brain tissue in the *brain* scheme."""
 
+FINE = ("VES", "PLX", "MEN")
+"""Healthy structures beside tissue that take up contrast agent. Phantoms name them, and people may;
+maps of real scans seldom do: there they count as what is around them, most of it CSF."""
+
 
 @dataclass(frozen=True)
 class Label:
@@ -169,8 +173,7 @@ class LabelScheme:
     def convert(self, data: np.ndarray, to: "LabelScheme") -> np.ndarray:
         """Rewrite integers of this scheme as integers of another, by abbreviation.
 
-        Structures that are tissue (`CSF`, `GM`, `WM`) become background where the other scheme
-        has none.
+        Healthy structures (`TISSUE` and `FINE`) become background where the other scheme has none.
 
         Raises:
             LabelError: A tumour structure is present for which the other scheme has no integer.
@@ -180,13 +183,20 @@ class LabelScheme:
         for label in self.labels:
             if label.abbreviation in to.abbreviations:
                 table[label.value] = to.value(label.abbreviation)
-            elif label.value in present and label.abbreviation not in TISSUE:
+            elif label.value in present and label.abbreviation not in (*TISSUE, *FINE):
                 raise LabelError(
                     f"structures of scheme {to.name!r} ({', '.join(to.abbreviations)})",
                     f"{label.abbreviation} ({label.name})",
                     None,
                     "Relabel or remove that structure first.",
                 )
+        return table[data]
+
+    def without_fine(self, data: np.ndarray) -> np.ndarray:
+        """The same with `FINE` as CSF, which most of it is in maps that do not name it."""
+        table = np.arange(256, dtype=np.uint8)
+        for name in set(FINE) & set(self.abbreviations):
+            table[self.value(name)] = self.value("CSF")
         return table[data]
 
     def _fits(self, data: np.ndarray) -> bool:
@@ -237,6 +247,9 @@ _STRUCTURES = {
     "ED": ("peritumoral oedema", "#33aa55"),
     "ET": ("enhancing tumour", "#ddaa33"),
     "RC": ("resection cavity", "#aa66cc"),
+    "VES": ("blood vessel", "#ee6677"),
+    "PLX": ("choroid plexus", "#66ccee"),
+    "MEN": ("meninges", "#bbcc33"),
 }
 
 
@@ -246,13 +259,17 @@ def _scheme(name: str, **values: int) -> LabelScheme:
     )
     present = {label.abbreviation for label in labels}
     regions = {"WT": TUMOUR, "TC": ("NCR", "ET")}
+    # what is edited together: tumour and the cavity that a resection left
+    regions["lesion"] = (*TUMOUR, *(("RC",) if "RC" in present else ()))
     if present.issuperset(TISSUE):
-        regions |= {"tissue": TISSUE, "brain": tuple(label.abbreviation for label in labels[1:])}
+        everything = tuple(label.abbreviation for label in labels[1:])
+        regions |= {"tissue": TISSUE, "fine": FINE, "brain": everything}
     return LabelScheme(name, labels, MappingProxyType(regions))
 
 
-BRAIN = _scheme("brain", CSF=1, GM=2, WM=3, NCR=4, ED=5, ET=6, RC=7)
-"""Tissue and tumour in one map: what people edit and what conditions the generator."""
+BRAIN = _scheme("brain", CSF=1, GM=2, WM=3, NCR=4, ED=5, ET=6, RC=7, VES=8, PLX=9, MEN=10)
+"""Tissue and tumour in one map: what people edit and what conditions the generator. `FINE`
+may be missing."""
 
 BRATS2023 = _scheme("brats2023", NCR=1, ED=2, ET=3)
 BRATS2024 = _scheme("brats2024-gli", NCR=1, ED=2, ET=3, RC=4)

@@ -161,6 +161,10 @@ class LabelMap(_Gridded):
         """The same grid and scheme with other integers."""
         return replace(self, data=data)
 
+    def without_fine(self) -> "LabelMap":
+        """Vessels and the like as CSF, as in maps of real scans; see `LabelScheme.without_fine`."""
+        return self.with_data(self.scheme.without_fine(self.data))
+
     def to_scheme(self, scheme: LabelScheme) -> "LabelMap":
         """The same structures written in another scheme; see `LabelScheme.convert`."""
         return replace(self, data=self.scheme.convert(self.data, scheme), scheme=scheme)

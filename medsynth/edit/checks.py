@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from medsynth.core.volume import LabelMap, bounding_box
-from medsynth.edit import geometry
 from medsynth.errors import EditError
 
 VOLUME_TOLERANCE = 0.05
@@ -22,7 +21,7 @@ EXPOSED_TOLERANCE = 0.2
 
 def volumes_mm3(labels: LabelMap) -> dict[str, float]:
     """Volume of each tumour structure that is present, and of the whole, mm³."""
-    found = {s: labels.volume_mm3(s) for s in geometry.tumour_structures(labels)}
+    found = {s: labels.volume_mm3(s) for s in labels.scheme.members("lesion")}
     return {k: round(v, 3) for k, v in ({"WT": labels.volume_mm3("WT")} | found).items() if v}
 
 
@@ -36,9 +35,7 @@ def exposed(labels: LabelMap) -> float:
         return 0.0
     box = bounding_box(core, 1)
     inside = core[box]
-    tumour = np.isin(
-        labels.data[box], [labels.scheme.value(s) for s in geometry.tumour_structures(labels)]
-    )
+    tumour = labels.scheme.mask(labels.data[box], "lesion")
     faces = bare = 0
     for axis in range(3):
         for step in (1, -1):

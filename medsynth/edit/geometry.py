@@ -10,21 +10,12 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
-from medsynth.core.labels import TISSUE, TUMOUR
+from medsynth.core.labels import TISSUE
 from medsynth.core.volume import LabelMap, bounding_box
 from medsynth.errors import EditError, NoTumourError
 
-STRUCTURES = (*TUMOUR, "RC")
-"""What counts as tumour when it is moved: its structures and the cavity a resection left."""
-
-
 FEW_VOXELS = 8
 """So many voxels are rounding, not a part of the tumour."""
-
-
-def tumour_structures(labels: LabelMap) -> tuple[str, ...]:
-    """The structures of `STRUCTURES` that the scheme of a map knows."""
-    return tuple(s for s in STRUCTURES if s in labels.scheme.abbreviations)
 
 
 def tumour_mask(labels: LabelMap) -> np.ndarray:
@@ -33,7 +24,7 @@ def tumour_mask(labels: LabelMap) -> np.ndarray:
     Raises:
         NoTumourError: There is none.
     """
-    mask = np.isin(labels.data, [labels.scheme.value(s) for s in tumour_structures(labels)])
+    mask = labels.mask("lesion")
     if not mask.any():
         raise NoTumourError(
             "a tumour to edit",
@@ -147,7 +138,7 @@ def place(
     Raises:
         EditError: More than 5 % of it would be outside of the brain.
     """
-    names = [s for s in tumour_structures(labels) if labels.has(s)]
+    names = [s for s in labels.scheme.members("lesion") if labels.has(s)]
     margin_mm = max(4 * max(labels.spacing_mm), 6.0)
     box = bounding_box(tumour_mask(labels), [int(margin_mm / s) + 1 for s in labels.spacing_mm])
     start = np.array([s.start for s in box])

@@ -165,7 +165,7 @@ def grow(labels: LabelMap, name: str, margin_mm: float, within: str | None = Non
     if within is not None:
         allowed = labels.mask(within)
     elif geometry.has_tissue(labels):
-        allowed = labels.mask("tissue")
+        allowed = labels.mask("tissue") | labels.mask("fine")
     else:
         allowed = labels.data == 0
     box = bounding_box(mask, [int(np.ceil(margin_mm / s)) + 1 for s in labels.spacing_mm])
@@ -176,7 +176,8 @@ def grow(labels: LabelMap, name: str, margin_mm: float, within: str | None = Non
 
 
 def shrink(labels: LabelMap, name: str, margin_mm: float) -> LabelMap:
-    """Take a physical margin off one structure; the nearest neighbour structure fills in.
+    """Take a physical margin off one structure; the nearest neighbour structure fills in, but for
+    vessels and the like, which do not grow into a gap.
 
     Args:
         labels: Any map.
@@ -200,7 +201,9 @@ def shrink(labels: LabelMap, name: str, margin_mm: float) -> LabelMap:
             None,
             "Shrink it less.",
         )
-    usable = ~inside & (part != 0) if geometry.has_tissue(labels) else ~inside
+    usable = ~inside
+    if geometry.has_tissue(labels):
+        usable &= (part != 0) & ~labels.scheme.mask(part, "fine")
     _, nearest = ndimage.distance_transform_edt(
         ~usable, sampling=labels.spacing_mm, return_indices=True
     )
@@ -257,8 +260,7 @@ def implant(labels: LabelMap, onto: LabelMap) -> LabelMap:
             "Make them with `medsynth tissue`.",
         )
     mask = geometry.tumour_mask(labels)
-    sick = np.isin(onto.data, [onto.scheme.value(s) for s in geometry.tumour_structures(onto)])
-    host = geometry.healed(onto) if sick.any() else onto
+    host = geometry.healed(onto) if onto.has("lesion") else onto
     centre = geometry.centre_mm(labels, mask)
     goal = _corresponding(labels, host, centre)
     size = geometry.radius_mm(labels, mask, centre)

@@ -265,7 +265,7 @@ def _checked(step: Step, before: LabelMap, after: LabelMap) -> Mapping[str, Any]
         factor = step.arguments.get("volume") or float(step.arguments["diameter"]) ** 3
     lost: tuple[str, ...] = ()
     if step.operation == "remove":
-        lost, factor = geometry.STRUCTURES, 0.0
+        lost, factor = before.scheme.members("lesion"), 0.0
     elif step.operation == "relabel":
         lost = (step.arguments["source"],)
     nested = step.operation in ("mirror", "shift", "rotate", "scale", "deform", "implant")

@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from medsynth.core.cohort import Cohort
-from medsynth.core.labels import BRAIN, LabelScheme
+from medsynth.core.labels import BRAIN, FINE, LabelScheme
 from medsynth.core.random import Key
 from medsynth.core.words import plural
 from medsynth.errors import DataError
@@ -142,11 +142,16 @@ def measure(
 
 
 def _dices(named: np.ndarray, head: Head, scheme: LabelScheme) -> dict[str, float]:
-    """Dice of every structure that the label map has."""
+    """Dice of every structure that the label map has; `FINE` counts as CSF on both sides, for maps
+    of real scans do not name it."""
     if head.labels is None:
         raise DataError("a label map", "none", head.case.name)
-    labels = head.labels if scheme == BRAIN else heads.tumour_of(head.labels)
-    names = [label.abbreviation for label in scheme.labels[1:]]
+    if scheme == BRAIN:
+        labels = head.labels.without_fine()
+        named = BRAIN.without_fine(named)
+    else:
+        labels = heads.tumour_of(head.labels)
+    names = [name for name in scheme.abbreviations[1:] if name not in FINE]
     names += [region for region in ("WT", "TC") if region not in names]
     return {
         name: dice(scheme.mask(named, name), labels.mask(name))
@@ -164,7 +169,7 @@ def _records(
     recipe: Recipe,
     key: Key,
 ) -> Iterator[Record]:
-    structures = [label.abbreviation for label in scheme.labels[1:]] + ["WT", "TC"]
+    structures = [*(name for name in scheme.abbreviations[1:] if name not in FINE), "WT", "TC"]
 
     def mean(side: Dices, name: str) -> float | None:
         values = [row[name] for _, row in side if name in row]

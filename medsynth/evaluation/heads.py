@@ -59,10 +59,11 @@ class Head:
         return (flat / length).reshape(boxed.shape).astype(np.float32)
 
     def style(self) -> np.ndarray:
-        """Mean and log-spread per channel and structure, `(2, C, S)`; needs labels."""
+        """Mean and log-spread per channel and structure, `(2, C, S)`; needs labels. Vessels and the
+        like count as CSF, for maps of real scans do not name them."""
         if self.labels is None:
             raise DataError("a label map", "none", self.case.name)
-        return measure_style(self.scans.data, self.labels, Key(0, ("style",)))
+        return measure_style(self.scans.data, self.labels.without_fine(), Key(0, ("style",)))
 
 
 def read(case: Case, cohort: Cohort, modalities: Sequence[str]) -> Head:

@@ -16,7 +16,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
-from medsynth.core.labels import TUMOUR, LabelScheme
+from medsynth.core.labels import LabelScheme
 from medsynth.core.random import Key
 from medsynth.errors import UsageError
 from medsynth.evaluation.scores import TOUCHING
@@ -299,8 +299,9 @@ def _without_specks(scores: np.ndarray, brain: np.ndarray, scheme: LabelScheme) 
     """Structure that is likeliest by scores `(L, I, J, K)`, its index `(I, J, K)`; 0 outside of
     the brain."""
     index = scores.argmax(0) * brain
-    tumour = np.isin(scheme.abbreviations, TUMOUR)
-    lesion = tumour | np.isin(scheme.abbreviations, "RC")  # what lies around a cavity is one piece
+    tumour = np.isin(scheme.abbreviations, scheme.members("WT"))
+    # what lies around a cavity is one piece
+    lesion = np.isin(scheme.abbreviations, scheme.members("lesion"))
     pieces, count = ndimage.label(lesion[index], TOUCHING)
     named = tumour[index]
     voxels = np.bincount(pieces[named], minlength=count + 1)

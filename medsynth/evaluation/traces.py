@@ -63,7 +63,8 @@ def trace(head: Head, attack: Attack | None = None) -> Trace:
     labels = None
     if head.labels is not None:
         factors = [b / a for a, b in zip(head.labels.shape, heads.ALIGNED, strict=True)]
-        labels = ndimage.zoom(head.labels.data, factors, order=0, grid_mode=True, mode="nearest")
+        named = head.labels.without_fine().data
+        labels = ndimage.zoom(named, factors, order=0, grid_mode=True, mode="nearest")
     return Trace(
         head.case.name,
         head.case.subject,

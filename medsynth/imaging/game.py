@@ -20,7 +20,7 @@ from medsynth.training.game import Metrics, Noise, Phase
 CONTRAST = 3.0
 """Weight of the mean brightness of structures within the distance."""
 
-FINE = 0.25
+VOXELWISE = 0.25
 """Share of the distance that is taken voxel by voxel, the rest over blocks."""
 
 LAGS = (1, 2, 4)
@@ -110,8 +110,9 @@ class SynthesisGame:
         fake = generator(batch.source, drawn, batch.style)
         adversarial = _cross_entropy(discriminator(fake), structure, weight)
         distance = _distance(fake, batch.target, weight)
-        texture = _texture_gap(fake.float(), batch.target.float(), batch.source.float())
-        contrast = _contrast_gap(fake.float(), batch.target.float(), batch.source.float())
+        with torch.autocast(fake.device.type, enabled=False):  # sums of brightness overflow fp16
+            every = fake.float(), batch.target.float(), batch.source.float()
+            texture, contrast = _texture_gap(*every), _contrast_gap(*every)
         total = (
             self.adversarial * adversarial
             + self.l1 * (distance + CONTRAST * contrast)
@@ -236,7 +237,8 @@ def _distance(fake: Tensor, real: Tensor, weight: Tensor) -> Tensor:
     coarse = halve(fake - real).abs().mean(1)
     share = 8 * halve(weight[:, None])[:, 0]
     return (
-        FINE * (gap * weight).sum((1, 2, 3)) + (1 - FINE) * (coarse * share).sum((1, 2, 3))
+        VOXELWISE * (gap * weight).sum((1, 2, 3))
+        + (1 - VOXELWISE) * (coarse * share).sum((1, 2, 3))
     ).mean()
 
 
@@ -265,19 +267,23 @@ def _texture_gap(fake: Tensor, real: Tensor, source: Tensor) -> Tensor:
     """Difference in texture, averaged over the structures of each case and channels.
 
     Texture is the mean absolute difference between voxels that lie `LAGS` apart along an axis and
-    in one structure, added up over lags: a statistic that noise can meet without meeting the real
-    voxels. The shortest lag sees grain alone; what is coarser costs distance as long as nothing
-    asks for it, and would be left out.
+    in one structure, added up over lags, plus the mean absolute deviation from the structure's
+    mean: statistics that noise can meet without meeting the real voxels. The shortest lag sees
+    grain alone; what is coarser costs distance as long as nothing asks for it, and would be left
+    out.
 
     Source:
-        The variogram (Matheron, Economic Geology 58, 1963), of first order.
+        The variogram (Matheron, Economic Geology 58, 1963) and its sill, of first order.
     """
-    total = fake.new_zeros(())
+    structures = source[:, 1:]
+    count = structures.sum((2, 3, 4))
+    one, two = (_deviation(x, structures, count) for x in (fake, real))
+    total = _over_structures((one - two).abs(), count)
     for lag, axis in product(LAGS, (2, 3, 4)):
         n = source.shape[axis] - lag
         if n < 1:
             continue
-        both = source[:, 1:].narrow(axis, 0, n) * source[:, 1:].narrow(axis, lag, n)
+        both = structures.narrow(axis, 0, n) * structures.narrow(axis, lag, n)
         count = both.sum((2, 3, 4))
         one, two = (
             torch.einsum(
@@ -288,6 +294,14 @@ def _texture_gap(fake: Tensor, real: Tensor, source: Tensor) -> Tensor:
         gap = (one - two).abs() / count[..., None].clamp_min(1)
         total = total + _over_structures(gap, count) / 3
     return total
+
+
+def _deviation(x: Tensor, structures: Tensor, count: Tensor) -> Tensor:
+    """Mean absolute deviation `(B, S, T)` of `(B, T, I, J, K)` from the mean of each structure."""
+    voxels = count[..., None].clamp_min(1)
+    means = torch.einsum("bsijk,btijk->bst", structures, x) / voxels
+    away = (x - torch.einsum("bsijk,bst->btijk", structures, means)).abs()
+    return torch.einsum("bsijk,btijk->bst", structures, away) / voxels
 
 
 def _over_structures(gap: Tensor, count: Tensor) -> Tensor:

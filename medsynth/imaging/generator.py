@@ -8,12 +8,18 @@ what paint lacks: edges, partial volume, texture, folds and shading.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from medsynth.imaging.network import FoldedUNet
+
+SCALES = (((), 1.0, 1.0), ((1, 2), 14.034, 0.5), ((4,), 2.928, 0.5))
+"""Noise comes at three scales, each the one before blurred by binomial filters with neighbours so
+many voxels away, then brought back to variance 1 by a factor: grain of a voxel, patches and blobs
+(Gaussians of 1.6 and 3.2 voxels). Last, how much of each a fresh generator takes."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class FoldedGenerator(nn.Module):
         super().__init__()
         self.spec = spec
         self.net = FoldedUNet(
-            len(spec.source) + (1 if spec.labels_in else 0),
+            len(spec.source) + (len(SCALES) if spec.labels_in else 0),
             len(spec.target),
             spec.widths,
             spec.head,
@@ -88,6 +94,8 @@ class FoldedGenerator(nn.Module):
         )
         if spec.styled:
             _start_as_paint(self.net.out, len(spec.target))
+            start = torch.tensor([amount for *_, amount in SCALES]).view(-1, 1, 1)
+            self.scales = nn.Parameter(start.repeat(1, len(spec.source), len(spec.target)))
 
     def forward(self, source: Tensor, noise: Tensor, style: Tensor | None) -> Tensor:
         """Make the target.
@@ -104,17 +112,45 @@ class FoldedGenerator(nn.Module):
         if not self.spec.labels_in:
             brain = (source > 0).any(1, keepdim=True)
             return self.net(4 * source - 2 * brain)  # centred, or the first layers learn slowly
+        every = _at_scales(noise)
+        seen = torch.cat([source, *every], 1)
         if not self.spec.styled or style is None:
-            return self.net(torch.cat([source, noise], 1), source)
+            return self.net(seen, source)
         means, spreads = style[:, 0], style[:, 1]
         features = torch.stack([2 * means - 1, 0.5 * (spreads + 3)], 1).flatten(1)
-        flat = source.permute(0, 2, 3, 4, 1)
-        tables = torch.cat([means, spreads.exp()], 1).transpose(1, 2).to(flat.dtype)
-        paint = torch.bmm(flat.flatten(1, 3), tables).view(*flat.shape[:-1], -1)
-        paint, grain = paint.permute(0, 4, 1, 2, 3).chunk(2, 1)
-        late = torch.cat([paint, grain * noise], 1)
-        out = self.net(torch.cat([source, noise], 1), source, features, late)
+        paint = _painted(source, means.transpose(1, 2))
+        grain = torch.zeros_like(paint)
+        for drawn, amount in zip(every, self.scales, strict=True):
+            strength = _painted(source, spreads.exp().transpose(1, 2) * amount)
+            grain = torch.addcmul(grain, strength, drawn)
+        out = self.net(seen, source, features, torch.cat([paint, grain], 1))
         return out.relu() * (1 - source[:, :1])
+
+
+def _painted(source: Tensor, tables: Tensor) -> Tensor:
+    """Each voxel's row of a table `(B, S, T)`, by its structure: `(B, T, I, J, K)`."""
+    flat = source.permute(0, 2, 3, 4, 1)
+    rows = torch.bmm(flat.flatten(1, 3), tables.to(flat.dtype))
+    return rows.view(*flat.shape[:-1], -1).permute(0, 4, 1, 2, 3)
+
+
+def _at_scales(noise: Tensor) -> list[Tensor]:
+    """White noise `(B, 1, I, J, K)` at each of `SCALES`, of variance 1, less at the grid's ends.
+
+    Source:
+        Binomial filters with holes: the à trous transform, Holschneider et al., *Wavelets*, 1989.
+    """
+    scales = []
+    for reaches, factor, _ in SCALES:
+        for reach, axis in product(reaches, (2, 3, 4)):
+            n, blurred = noise.shape[axis] - reach, 0.5 * noise
+            if n > 0:
+                blurred.narrow(axis, reach, n).add_(noise.narrow(axis, 0, n), alpha=0.25)
+                blurred.narrow(axis, 0, n).add_(noise.narrow(axis, reach, n), alpha=0.25)
+            noise = blurred
+        noise = factor * noise
+        scales.append(noise)
+    return scales
 
 
 def _start_as_paint(conv: nn.Conv3d, channels: int) -> None:

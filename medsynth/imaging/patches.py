@@ -167,6 +167,8 @@ class Patches:
         size = tuple(n + 2 * m for n, m in zip(self.patch, margin, strict=True))
         scans = _window(example.scans, centre, size).astype(np.float32)
         labels = _window(example.labels, centre, size)
+        if self.channels.target is None:  # nobody is asked to name what maps of real scans do not
+            labels = example.scheme.without_fine(labels)  # integers of `LABEL_MAPS` are indices
         if turned:
             scans, labels = _turn(scans, labels, angles, scales, bend, self.patch)
         if mirror:

@@ -55,11 +55,7 @@ def segment(scans: Volume, tumour: LabelMap | None = None) -> LabelMap:
     mask = _brain(scans)
     box = bounding_box(mask, 2)
     inside = mask[box]
-    sick = (
-        np.zeros_like(inside)
-        if tumour is None
-        else tumour.to_scheme(BRAIN).data[box] >= BRAIN.value("NCR")
-    )
+    sick = np.zeros_like(inside) if tumour is None else tumour.mask("lesion")[box]
     used = ["t1n" if "t1n" in scans.channels else "t1c"]
     used += ["t2w"] if "t2w" in scans.channels else (["t2f"] if "t2f" in scans.channels else [])
     fit = inside & ~ndimage.binary_dilation(sick, iterations=2)
@@ -85,7 +81,7 @@ def merged(tissue: LabelMap, tumour: LabelMap | None) -> LabelMap:
     if tumour is None:
         return tissue
     named = tumour.to_scheme(BRAIN).data
-    return tissue.with_data(np.where(named >= BRAIN.value("NCR"), named, tissue.data))
+    return tissue.with_data(np.where(tumour.mask("lesion"), named, tissue.data))
 
 
 def _brain(scans: Volume) -> np.ndarray:

@@ -2,7 +2,8 @@
 skull-stripping tool leaves of the skull, choroid plexus, caps around the ventricles, spots that
 come with age.
 
-No label names them. A network that has never seen them takes them for tumours.
+A network that has never seen them takes them for tumours. The label map names vessels, plexus
+and meninges; the rest is painted into what it names.
 """
 
 from collections.abc import Mapping
@@ -98,7 +99,7 @@ def add(
     protocol: Protocol,
     key: Key,
     box: Box,
-) -> None:
+) -> dict[str, Tensor]:
     """Mix them into the signals of a brain.
 
     Args:
@@ -109,6 +110,9 @@ def add(
         protocol: Turns substances into signals.
         key: How much of what, and where.
         box: The grid.
+
+    Returns:
+        Share of each voxel that each of `FINE` has, `(I, J, K)`.
 
     Source:
         Fluid in white matter: Fazekas et al., AJR 149(2), 1987.
@@ -138,12 +142,19 @@ def add(
     dura = (dura - float(rng.uniform(-0.5, 1.5))).clamp(0, 1)
     _mix(signals, wet, 0.7 * float(rng.random()) ** 2 * caps)
     _mix(signals, wet, float(rng.uniform(0.3, 0.9)) * spots)
-    _mix(signals, villi, float(rng.uniform(0.3, 1)) * plexus)
+    plexus *= float(rng.uniform(0.3, 1))
+    _mix(signals, villi, plexus)
     _mix(signals, 0.1 * blood, float(rng.uniform(0.5, 1)) * edge * bone)
-    _mix(signals, blood, float(rng.uniform(0.3, 1)) * edge * dura)
-    _mix(signals, veins, small_vessels(csf, inside, key.fold("vessels"), box))
-    _mix(signals, arteries, tubes(ARTERIES, where, key.fold("arteries"), box) * inside)
-    _mix(signals, veins, tubes(VEINS, where, key.fold("sinuses"), box) * inside)
+    meninges = float(rng.uniform(0.3, 1)) * edge * dura
+    _mix(signals, blood, meninges)
+    small = small_vessels(csf, inside, key.fold("vessels"), box)
+    fast = tubes(ARTERIES, where, key.fold("arteries"), box) * inside
+    slow_ones = tubes(VEINS, where, key.fold("sinuses"), box) * inside
+    _mix(signals, veins, small)
+    _mix(signals, arteries, fast)
+    _mix(signals, veins, slow_ones)
+    vessels = 1 - (1 - small) * (1 - fast) * (1 - slow_ones)
+    return {"VES": vessels, "PLX": plexus, "MEN": meninges}
 
 
 def _mix(signals: Tensor, with_: Tensor, share: Tensor) -> None:

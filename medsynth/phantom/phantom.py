@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from medsynth.core.cohort import MODALITIES
-from medsynth.core.labels import BRAIN, TISSUE
+from medsynth.core.labels import BRAIN, FINE, TISSUE
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap, Source, Volume
 from medsynth.phantom import anatomy, mimics, scanner, tumour
@@ -16,7 +16,7 @@ from medsynth.phantom.atlas import atlas
 from medsynth.phantom.fields import Box, blur, smooth_fields
 from medsynth.phantom.signal import Protocol, substances
 
-REVISION = 2
+REVISION = 3
 """Counts up with each change after which the same key makes another phantom."""
 
 BRAIN_MM = ((-87.0, 87.0), (-121.0, 87.0), (-74.0, 81.0))
@@ -37,6 +37,10 @@ FLAIR = 3
 WHITE_ON_FLAIR = 0.93
 """White matter is darker there than relaxation times say, by magnetisation transfer between slices
 (Dixon et al., Magn. Reson. Imaging 8, 1990); the number was fitted to real scans."""
+
+NAMED = 1 / 3
+"""Share of a voxel from which on it is called a vessel, plexus or meninges: with contrast agent
+they outshine what else is in it."""
 
 COVER_MM = 3.0
 """Standard deviation of the blur that tells how far a voxel lies outside of the brain; clefts of up
@@ -88,7 +92,10 @@ def make(key: Key, *, spacing_mm: float = 1.0, tumour: bool = True) -> Phantom:
     tissue[csf > torch.maximum(grey, white)] = 1
     labels = torch.where(named > 0, named, tissue) * mask
     protocol = Protocol.draw(key.fold("protocol"))
-    signals = _signals(fractions * mask, labels, where, protocol, key, box)
+    signals, shares = _signals(fractions * mask, labels, where, protocol, key, box)
+    healthy = (labels > 0) & (named == 0)
+    for name in reversed(FINE):  # a vessel is a vessel in plexus and meninges, too
+        labels[healthy & (shares[name] > NAMED)] = BRAIN.value(name)
     parameters["protocol"] = asdict(protocol)
     parameters["scans"] = {}
     scans = []
@@ -159,8 +166,8 @@ def _stripped(brain: Tensor, key: Key, box: Box) -> Tensor:
 
 def _signals(
     fractions: Tensor, labels: Tensor, where: Tensor, protocol: Protocol, key: Key, box: Box
-) -> Tensor:
-    """T1, T1c, T2, FLAIR before the scanner, `(4, I, J, K)`."""
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """T1, T1c, T2, FLAIR before the scanner, `(4, I, J, K)`, and shares of `FINE`."""
     of = substances(key.fold("tissue"))
     rng = key.fold("texture").numpy()
     healthy = smooth_fields(key.fold("healthy"), 1, box, 3.0)[0]
@@ -192,8 +199,8 @@ def _signals(
         weight = fractions[channel] * rest * (1 + (0.0 if name == "CSF" else 0.02) * healthy)
         for index in range(4):
             signals[index] += weight * float(values[index])
-    mimics.add(signals, fractions, where, of, protocol, key.fold("vessels"), box)
-    return signals
+    shares = mimics.add(signals, fractions, where, of, protocol, key.fold("vessels"), box)
+    return signals, shares
 
 
 def unlike(rng: np.random.Generator, spread: float) -> np.ndarray:

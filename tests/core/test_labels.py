@@ -16,7 +16,21 @@ from medsynth.errors import LabelError, UsageError
         ("brats2024-gli", {"NCR": 1, "ED": 2, "ET": 3, "RC": 4}),
         ("decathlon", {"ED": 1, "NCR": 2, "ET": 3}),
         ("nnunet-brats21", {"ED": 1, "NCR": 2, "ET": 3}),
-        ("brain", {"CSF": 1, "GM": 2, "WM": 3, "NCR": 4, "ED": 5, "ET": 6, "RC": 7}),
+        (
+            "brain",
+            {
+                "CSF": 1,
+                "GM": 2,
+                "WM": 3,
+                "NCR": 4,
+                "ED": 5,
+                "ET": 6,
+                "RC": 7,
+                "VES": 8,
+                "PLX": 9,
+                "MEN": 10,
+            },
+        ),
     ],
 )
 def test_integers_of_every_scheme(name: str, values: dict[str, int]) -> None:
@@ -32,7 +46,7 @@ def test_four_is_enhancing_in_2021_and_a_cavity_in_2024() -> None:
 
 
 def test_regions_are_named_by_structure() -> None:
-    every = np.arange(8, dtype=np.uint8)
+    every = np.arange(11, dtype=np.uint8)
     assert every[BRAIN.mask(every, "WT")].tolist() == [4, 5, 6]
     assert every[BRAIN.mask(every, "TC")].tolist() == [4, 6]
     assert every[BRAIN.mask(every, "tissue")].tolist() == [1, 2, 3]
@@ -49,18 +63,23 @@ def test_conversion_goes_by_abbreviation_and_back() -> None:
 def test_conversion_refuses_to_lose_a_structure() -> None:
     with pytest.raises(LabelError, match="RC"):
         BRATS2024.convert(np.array([4], np.uint8), BRATS2023)
-    assert BRAIN.convert(np.array([3, 6], np.uint8), BRATS2023).tolist() == [0, 3]
+    assert BRAIN.convert(np.array([3, 6, 8], np.uint8), BRATS2023).tolist() == [0, 3, 0]
+
+
+def test_without_vessels_and_the_like_everything_else_stays() -> None:
+    every = np.arange(11, dtype=np.uint8)
+    assert BRAIN.without_fine(every).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 1, 1, 1]
 
 
 def test_encoding_round_trip() -> None:
-    data = np.random.default_rng(0).integers(0, 8, (4, 5, 6)).astype(np.uint8)
+    data = np.random.default_rng(0).integers(0, 11, (4, 5, 6)).astype(np.uint8)
     onehot = BRAIN.encode(data)
-    assert onehot.shape == (8, 4, 5, 6)
+    assert onehot.shape == (11, 4, 5, 6)
     assert (onehot.sum(0) == 1).all()
     assert (BRAIN.decode(onehot) == data).all()
 
 
-@pytest.mark.parametrize(("value", "words"), [(1.5, "nearest"), (np.nan, "NaN"), (9, "No known")])
+@pytest.mark.parametrize(("value", "words"), [(1.5, "nearest"), (np.nan, "NaN"), (99, "No known")])
 def test_what_is_not_a_label_is_refused(value: float, words: str) -> None:
     with pytest.raises(LabelError, match=words):
         BRAIN.check(np.array([0, value]))

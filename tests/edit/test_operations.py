@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from medsynth.core.labels import BRATS2023, scheme
+from medsynth.core.labels import BRAIN, BRATS2023, scheme
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap
 from medsynth.edit import geometry, operations
@@ -86,6 +87,20 @@ def test_shrinking_takes_off_a_margin(sick: LabelMap) -> None:
     assert after.volume_mm3("NCR") == sick.volume_mm3("NCR")
     with pytest.raises(EditError, match="thicker"):
         operations.shrink(sick, "ED", 50.0)
+
+
+def test_vessels_are_grown_over_and_do_not_grow(sick: LabelMap) -> None:
+    """A vessel beside the tumour: oedema grows over it, and what oedema leaves is tissue."""
+    beside = ndimage.binary_dilation(sick.mask("ED"), iterations=3) & sick.mask("tissue")
+    beside[:, : sick.shape[1] // 2] = False
+    labels = sick.with_data(np.where(beside, BRAIN.value("VES"), sick.data).astype(np.uint8))
+    assert labels.has("VES")
+    grown = operations.grow(labels, "ED", 4.0)
+    assert (grown.mask("ED") == operations.grow(sick, "ED", 4.0).mask("ED")).all()
+    shrunk = operations.shrink(labels, "ED", 2.0)
+    assert (shrunk.mask("VES") == labels.mask("VES")).all()
+    assert (shrunk.mask("ED") == operations.shrink(sick, "ED", 2.0).mask("ED")).all()
+    assert (operations.remove(labels).mask("VES") == labels.mask("VES")).all()
 
 
 def test_growth_stays_within(sick: LabelMap) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medsynth.core.cohort import MODALITIES
-from medsynth.core.labels import BRAIN
+from medsynth.core.labels import BRAIN, FINE
 from medsynth.core.random import Key
 from medsynth.errors import DataError, GeometryError
 from medsynth.evaluation import (
@@ -190,7 +190,7 @@ def test_consistency_falls_with_every_degradation(
     assert white.value is not None
     assert white.ceiling is not None
     assert white.floor is not None
-    assert white.value > 0.7
+    assert white.value > 0.65
     assert white.value == pytest.approx(white.ceiling, abs=0.08)
     assert white.floor < white.value - 0.1
     for name in ("blur", "noise"):
@@ -199,6 +199,18 @@ def test_consistency_falls_with_every_degradation(
             *pick(section, "dice", degradation=name),
         ]
         assert np.all(np.diff([r.value or 0 for r in rows]) < 0), name
+
+
+def test_vessels_count_as_fluid_on_both_sides(coarse: Path) -> None:
+    """Maps of real scans do not name them, and who learnt from real scans cannot."""
+    real = cohorts.read(coarse)
+    head = next(h for h in heads.read_all(real, MODALITIES) if h.labels and h.labels.has("fine"))
+    assert head.labels is not None
+    for named in (head.labels.data, head.labels.without_fine().data):
+        found = consistency._dices(named, head, BRAIN)
+        assert set(found.values()) == {1.0}
+        assert not set(found) & set(FINE)
+    assert np.isnan(head.style()[:, :, BRAIN.abbreviations.index("VES")]).all()
 
 
 def test_label_maps_are_needed_for_consistency(coarse: Path, tmp_path: Path) -> None:

@@ -166,6 +166,6 @@ def test_what_is_no_brain_is_refused(trained: Path, brain: LabelMap) -> None:
     empty = brain.with_data(np.zeros_like(brain.data))
     with pytest.raises(LabelError, match="only background"):
         model.generate(empty, Key(0))
-    tumour = brain.with_data(np.where(brain.data >= 4, brain.data, 0))
+    tumour = brain.with_data(np.where(brain.mask("WT"), brain.data, 0))
     with pytest.raises(LabelError, match="medsynth tissue"):
         model.generate(tumour, Key(0))

@@ -27,6 +27,15 @@ def test_texture_is_met_by_other_noise_of_its_kind_and_not_by_grain() -> None:
     assert _texture_gap(0 * real, real, source) > 1.5
 
 
+def test_texture_is_as_wide_as_the_structure() -> None:
+    """A slope across the structure is seen by its sill, though neighbours hardly differ."""
+    source = functional.one_hot(torch.ones(1, 48, 48, 48, dtype=torch.long), 2)
+    source = source.permute(0, 4, 1, 2, 3).float()
+    slope = torch.linspace(-1, 1, 48).view(1, 1, 48, 1, 1).expand(1, 1, 48, 48, 48)
+    assert 0.4 < _texture_gap(0 * slope, slope, source) < 0.8
+    assert _texture_gap(slope, slope.flip(2), source) < 1e-3
+
+
 def test_texture_is_that_of_a_structure_not_of_its_border() -> None:
     structure = torch.zeros(1, 48, 48, 48, dtype=torch.long)
     structure[:, 24:] = 1

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medsynth.imaging.generator import FoldedGenerator, GeneratorSpec, make_generator
+from medsynth.imaging.generator import FoldedGenerator, GeneratorSpec, _at_scales, make_generator
 from medsynth.imaging.network import FoldedUNet, double, halve
 
 STRUCTURES = ("BG", "CSF", "GM", "WM", "NCR", "ED", "ET", "RC")
@@ -85,6 +85,16 @@ def test_a_fresh_generator_paints_by_numbers() -> None:
         if where.any():
             gap = (out[0, :, where].mean(1) - style[0, 0, :, structure]).abs().max()
             assert gap < 0.15
+
+
+def test_noise_is_as_strong_at_every_scale_and_coarser_at_each() -> None:
+    torch.manual_seed(0)
+    scales = _at_scales(torch.randn(1, 1, 128, 128, 128))
+    inner = [field[..., 12:-12, 12:-12, 12:-12] for field in scales]
+    alike = [float((f[..., 1:] * f[..., :-1]).mean()) for f in inner]
+    assert all(abs(float(field.std()) - 1) < 0.03 for field in inner)
+    assert abs(alike[0]) < 0.01
+    assert 0.8 < alike[1] < 0.95 < alike[2] < 1
 
 
 def test_noise_and_style_change_the_scan_and_nothing_else_does() -> None:

@@ -31,10 +31,10 @@ def examples(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> list[E
 
 
 def _patches(examples: list[Example], how: Augmentation, batch: int = 4) -> Patches:
-    prior = StylePrior.fit(np.stack([measure(e.samples, 8, 4) for e in examples]))
+    prior = StylePrior.fit(np.stack([measure(e.samples, 11, 4) for e in examples]), 3)
     return Patches(
         examples,
-        Channels(None, (0, 1, 2, 3), 8),
+        Channels(None, (0, 1, 2, 3), 11),
         prior,
         patch=(32, 32, 32),
         batch=batch,
@@ -74,7 +74,16 @@ def test_patches_are_one_hot_masked_and_often_tumour(examples: list[Example]) ->
         assert not scans[:, labels == 0].any()
         assert style is not None
         assert np.isfinite(style).all()
-    assert sum((labels >= 4).any() for _, labels, _ in seen) >= 5
+    assert sum(BRAIN.mask(labels, "WT").any() for _, labels, _ in seen) >= 5
+
+
+def test_who_names_voxels_is_not_asked_for_vessels(examples: list[Example]) -> None:
+    painting, naming = (_patches(examples, Augmentation()) for _ in range(2))
+    naming.channels = Channels((0, 1, 2, 3), None, 11)
+    for index in range(6):
+        every, labels = (s.draw(examples[0], Key(1, (index,)))[1] for s in (painting, naming))
+        assert BRAIN.mask(every, "fine").any()
+        assert (labels == BRAIN.without_fine(every)).all()
 
 
 def test_scans_and_labels_turn_together(examples: list[Example]) -> None:

@@ -14,7 +14,8 @@ from medsynth.core.labels import BRAIN
 from medsynth.core.random import Key
 from medsynth.errors import ModelError
 from medsynth.imaging import load
-from medsynth.imaging.synthesizer import halve
+from medsynth.imaging.intensity import UNITS
+from medsynth.imaging.synthesizer import STRETCH, _in_style, halve
 from medsynth.io import cohort as cohorts
 from medsynth.io.nifti import read_labels
 from medsynth.training.weights import load_model, save_model
@@ -40,6 +41,44 @@ def test_fp16_in_the_file_hardly_changes_what_is_made(
     assert "cohort: cohort.json\n" in metadata["config"]
     assert "cache: null" in metadata["config"]
     assert str(phantoms.parents[1]) not in json.dumps(metadata)
+
+
+def test_what_is_made_has_the_means_and_spreads_that_were_asked_for(
+    trained: Path, phantoms: Path
+) -> None:
+    """After six steps of training, too, and in thin structures; background stays 0."""
+    labels = read_labels(next(phantoms.glob("*-00000-000/*-brain.nii.gz")), BRAIN)
+    model = load(trained, precision="fp32")
+    assert model.prior is not None
+    asked = model.prior.draw(Key(3))
+    made = model.generate(labels, Key(0), asked)
+    assert not made.data[:, labels.data == 0].any()
+    for index, name in enumerate(BRAIN.abbreviations[1:], 1):
+        where = labels.mask(name)
+        if where.sum() < 100:
+            continue
+        mean, spread = (f(made.data[:, where] / UNITS, 1) for f in (np.mean, np.std))
+        dark = asked[0, :, index] < 3 * np.exp(asked[1, :, index])  # cut off at 0
+        np.testing.assert_allclose(mean[~dark], asked[0, :, index][~dark], atol=0.01)
+        share = spread[~dark] / np.exp(asked[1, :, index][~dark])
+        assert share.max() < 1.05
+        assert np.median(share) > 0.9  # less where stretching has its limit
+
+
+def test_structures_are_stretched_within_limits_and_few_voxels_not_at_all() -> None:
+    names = torch.zeros(8, 8, 8, dtype=torch.int32)
+    names[:4, :, :4], names[4:, :, :4], names[0, 0, 7] = 1, 2, 3
+    noise = torch.randn(1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    out = (5 + torch.where(names == 2, 0.01, 1) * noise) * (names > 0)
+    style = np.log(np.full((2, 1, 4), 0.5, np.float32))
+    style[0] = 3
+    made = _in_style(out, names, style)
+    assert abs(float(made[0, names == 1].mean()) - 3) < 1e-4
+    assert abs(float(made[0, names == 1].std()) - 0.5) < 0.01
+    even = names == 2
+    torch.testing.assert_close(made[0, even].std(), STRETCH * out[0, even].std(), rtol=1e-3, atol=0)
+    assert made[0, 0, 0, 7] == out[0, 0, 0, 7]
+    assert not made[0, names == 0].any()
 
 
 def test_weights_beyond_fp16_are_refused(trained: Path, tmp_path: Path) -> None:

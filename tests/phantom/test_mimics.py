@@ -30,7 +30,35 @@ LEAST = {"dark rim on T2": 0.25}
 def twelve() -> list[tuple[Phantom, np.ndarray]]:
     """Phantoms of 2 mm, and what of them is four steps of 2 mm or more from the tumour, air too."""
     phantoms = [make(Key(9, (i,)), spacing_mm=2.0) for i in range(12)]
-    return [(p, ~ndimage.binary_dilation(p.labels.data > 3, iterations=4)) for p in phantoms]
+    return [(p, ~ndimage.binary_dilation(p.labels.mask("lesion"), iterations=4)) for p in phantoms]
+
+
+def test_what_takes_up_contrast_agent_is_named(twelve: list[tuple[Phantom, np.ndarray]]) -> None:
+    """Away from the tumour nearly all that is much brighter than white matter on T1c and was not
+    before contrast agent, and little of the rest of the brain."""
+    of_bright, of_dark = [], []
+    for phantom, far in twelve:
+        labels, (t1, t1c) = phantom.labels, phantom.scans.data[:2]
+        fine = labels.mask("fine")
+        white = labels.mask("WM")
+        bright = far & (labels.data > 0) & (t1c > 1.3 * t1c[white].mean())
+        bright &= t1 < 1.1 * t1[white].mean()
+        of_bright += fine[bright].tolist()
+        of_dark += fine[far & (labels.data > 0) & ~bright].tolist()
+    assert np.mean(of_bright) > 0.7
+    assert np.mean(of_dark) < 0.03
+
+
+def test_a_tumour_is_a_tumour_where_vessels_run_through_it(
+    twelve: list[tuple[Phantom, np.ndarray]],
+) -> None:
+    for index, (phantom, _) in enumerate(twelve):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("medsynth.phantom.phantom.NAMED", 2.0)
+            without = make(Key(9, (index,)), spacing_mm=2.0)
+        assert phantom.labels.has("fine")
+        assert not without.labels.has("fine")
+        assert (phantom.labels.mask("lesion") == without.labels.mask("lesion")).all()
 
 
 def test_as_much_takes_up_contrast_agent_as_in_patients(
