@@ -70,7 +70,7 @@ class Tissue:
 
 
 def _labelled(case: "Case", scheme_name: str, network: "Synthesizer | None") -> "LabelMap":
-    from medsynth.core.labels import BRAIN, TISSUE, scheme
+    from medsynth.core.labels import TISSUE, scheme
     from medsynth.imaging import tissue
     from medsynth.io.nifti import read_labels, read_volume
 
@@ -78,8 +78,7 @@ def _labelled(case: "Case", scheme_name: str, network: "Synthesizer | None") -> 
     tumour = read_labels(case.label, scheme(scheme_name)) if case.label else None
     if network is None:
         return tissue.segment(scans, tumour)
-    among = TISSUE if tumour else (*TISSUE, *BRAIN.members("lesion"))
-    return tissue.merged(network.segment(scans, among), tumour)
+    return tissue.merged(network.segment(scans, TISSUE if tumour else None), tumour)
 
 
 def add(verbs: Any) -> None:

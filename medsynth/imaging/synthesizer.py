@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from medsynth.box import model_file
-from medsynth.core.labels import LabelScheme, scheme
+from medsynth.core.labels import FINE, LabelScheme, scheme
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap, Volume, bounding_box, require_brain
 from medsynth.errors import ModelError, UsageError
@@ -144,8 +144,8 @@ class Synthesizer:
 
         Args:
             scans: Skull-stripped; must have the model's source channels.
-            among: Structures that a brain voxel may be; None allows all that the model knows,
-                which is never background when it knows tissue.
+            among: Structures that a brain voxel may be; None allows all that the model was asked
+                for in training, which is never background when it knows tissue, and never `FINE`.
 
         Returns:
             Label map on the same grid, background outside of the brain.
@@ -175,6 +175,7 @@ class Synthesizer:
         of = self.target_scheme
         if among is None:
             among = of.abbreviations[1:] if "GM" in of else of.abbreviations
+            among = [name for name in among if name not in FINE]
         rows = [of.abbreviations.index(name) for name in among]
         values = np.array([of.value(name) for name in among], np.uint8)
         named = values[out[rows].argmax(0).cpu().numpy()]

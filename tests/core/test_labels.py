@@ -50,6 +50,10 @@ def test_regions_are_named_by_structure() -> None:
     assert every[BRAIN.mask(every, "WT")].tolist() == [4, 5, 6]
     assert every[BRAIN.mask(every, "TC")].tolist() == [4, 6]
     assert every[BRAIN.mask(every, "tissue")].tolist() == [1, 2, 3]
+    assert every[BRAIN.mask(every, "lesion")].tolist() == [4, 5, 6, 7]
+    assert every[BRAIN.mask(every, "fine")].tolist() == [8, 9, 10]
+    assert BRATS2023.members("lesion") == BRATS2023.members("WT")
+    assert set(BRATS2024.members("lesion")) == {*BRATS2024.members("WT"), "RC"}
 
 
 def test_conversion_goes_by_abbreviation_and_back() -> None:

@@ -23,6 +23,7 @@ from medsynth.evaluation import (
 from medsynth.evaluation.fidelity import Measured
 from medsynth.evaluation.records import Record, Section
 from medsynth.evaluation.segmentors import Recipe
+from medsynth.evaluation.traces import trace
 from medsynth.imaging.examples import Example, prepare
 from medsynth.io import cohort as cohorts
 
@@ -211,6 +212,9 @@ def test_vessels_count_as_fluid_on_both_sides(coarse: Path) -> None:
         assert set(found.values()) == {1.0}
         assert not set(found) & set(FINE)
     assert np.isnan(head.style()[:, :, BRAIN.abbreviations.index("VES")]).all()
+    kept = trace(head).labels
+    assert kept is not None
+    assert not BRAIN.mask(kept, "fine").any()
 
 
 def test_label_maps_are_needed_for_consistency(coarse: Path, tmp_path: Path) -> None:

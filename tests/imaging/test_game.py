@@ -4,7 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from medsynth.imaging.game import _texture_gap
+from medsynth.imaging.discriminator import SegmentationDiscriminator
+from medsynth.imaging.game import ImageBatch, SynthesisGame, _texture_gap
+from medsynth.imaging.generator import FoldedGenerator, GeneratorSpec
+from medsynth.training.game import Noise, Share
 
 
 def _field(seed: int, coarse: int) -> Tensor:
@@ -25,6 +28,24 @@ def test_texture_is_met_by_other_noise_of_its_kind_and_not_by_grain() -> None:
     assert _texture_gap(alike, real, source) < 0.1
     assert _texture_gap(grain, real, source) > 1
     assert _texture_gap(0 * real, real, source) > 1.5
+
+
+def test_a_structure_of_a_hundred_thousand_voxels_is_measured_in_fp16() -> None:
+    """Its brightness adds up to more than fp16 can hold."""
+    torch.manual_seed(0)
+    spec = GeneratorSpec("folded", ("BG", "WM"), ("t1n",), True, False, (2,), 2)
+    judge = SegmentationDiscriminator(1, 1, (2,), 2)
+    weights = {"adversarial": 0.3, "l1": 10.0, "texture": 40.0, "r1": 0.0, "r1_every": 16}
+    game = SynthesisGame(FoldedGenerator(spec), judge, **weights)
+    source = functional.one_hot(torch.ones(1, 48, 48, 48, dtype=torch.long), 2)
+    source = source.permute(0, 4, 1, 2, 3).float()
+    style = torch.tensor([0.7, -2.0]).view(1, 2, 1, 1).expand(1, 2, 1, 2)
+    target = 0.7 + 0.1 * torch.randn(1, 1, 48, 48, 48)
+    noise = Noise(0, Share(0, 1, 1), torch.device("cpu"))
+    with torch.autocast("cpu", torch.float16):
+        loss, metrics = game.loss("generator", ImageBatch(source, target, style), noise)
+    assert loss.isfinite()
+    assert metrics["texture"].isfinite()
 
 
 def test_texture_is_as_wide_as_the_structure() -> None:

@@ -12,6 +12,7 @@ from medsynth.build import image as build
 from medsynth.cli import main
 from medsynth.core.labels import BRAIN
 from medsynth.core.random import Key
+from medsynth.core.volume import Volume
 from medsynth.errors import ModelError
 from medsynth.imaging import load
 from medsynth.imaging.intensity import UNITS
@@ -63,6 +64,18 @@ def test_what_is_made_has_the_means_and_spreads_that_were_asked_for(
         share = spread[~dark] / np.exp(asked[1, :, index][~dark])
         assert share.max() < 1.05
         assert np.median(share) > 0.9  # less where stretching has its limit
+
+
+def test_a_network_names_no_vessels_however_it_scores_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody has asked it for them, so what it says of them is arbitrary."""
+    model = load("tissue", device="cpu", precision="fp32")
+    scores = torch.arange(11.0).view(11, 1, 1, 1).expand(11, 8, 8, 8)
+    monkeypatch.setattr(type(model), "_run", lambda *_: scores)
+    scans = Volume(np.ones((2, 8, 8, 8), np.float32), np.eye(4), ("t1n", "t2w"))
+    assert set(np.unique(model.segment(scans).data)) == {BRAIN.value("RC")}
+    assert set(np.unique(model.segment(scans, ("GM", "VES")).data)) == {BRAIN.value("VES")}
 
 
 def test_structures_are_stretched_within_limits_and_few_voxels_not_at_all() -> None:
