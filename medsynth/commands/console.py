@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
+from medsynth.core.words import plural
+
 T = TypeVar("T")
 EVERY_S = 20.0
 
@@ -65,19 +67,22 @@ def summary(verb: type) -> str:
     return (verb.__doc__ or "").splitlines()[0]
 
 
-def progress(items: Iterable[T], total: int, title: str, unit: str = "case") -> Iterator[T]:
+def progress(
+    items: Iterable[T], total: int, title: str, unit: str = "case", *, leave: bool = True
+) -> Iterator[T]:
     """Pass items through, showing how far the work is.
 
-    A bar on a terminal; in a log a line at the start, every 20 seconds and at the end.
+    A bar on a terminal, which stays there when it is done unless it is part of another one
+    (`leave`); in a log a line at the start, every 20 seconds and at the end.
     """
     if sys.stderr.isatty():
         from tqdm import tqdm
 
-        yield from tqdm(items, total=total, desc=title, unit=unit, dynamic_ncols=True)
+        yield from tqdm(items, total=total, desc=title, unit=unit, dynamic_ncols=True, leave=leave)
         return
     begun = last = time.monotonic()
     done = 0
-    say(f"{title}: {total} {unit}s")
+    say(f"{title}: {plural(total, unit)}")
     for done, item in enumerate(items, 1):
         yield item
         now = time.monotonic()

@@ -19,7 +19,8 @@ operations, done in the order given:
   scale:1.16                1.16 times the volume (scale:diameter=1.05 for the diameter)
   shift:10,0,0              mm to the right, to the front, up
   rotate:15                 degrees about the upward axis
-  grow:ET=3, shrink:ED=2    one structure, mm
+  grow:ET=3, shrink:ED=2    one structure, mm; grows into healthy brain (grow:ET=3,within=WT:
+                            into the rest of the tumour)
   deform:4                  bend the outline, mm
   relabel:ET=NCR            call one structure another
   remove                    heal the brain
@@ -140,9 +141,9 @@ class Edit:
         )
         for step in edited.record:
             after = step["volumes_after_mm3"].get("WT", 0) / 1000
-            words = [str(word) for word in (step["operation"], step["arguments"]) if word]
+            how = [f"{name}={value}" for name, value in step["arguments"].items()]
             console.say(
-                f"{' '.join(words)}: tumour {after:.1f} ml"
+                f"{' '.join([step['operation'], *how])}: tumour {after:.1f} ml"
                 + (f", {step['factor']} times as before" if step["factor"] else "")
             )
         console.say(f"→ {path}")

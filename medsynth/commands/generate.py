@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from medsynth.imaging.synthesizer import Synthesizer
 
 
-OF_SCANS = ("per_case", "shard", "writers", "window", "precision")
+OF_SCANS = ("per_case", "same_style", "shard", "writers", "window", "precision")
 """Options that only scans have."""
 
 MANY = 50
@@ -55,6 +55,7 @@ class Generate:
         source: A label map, a folder of them, or a cohort.json.
         out: `OUT/<case>/<case>-t1n.nii.gz …`, `OUT/cohort.json`, `OUT/failures.json`.
         per_case: Scans per label map, each with its own style and noise.
+        same_style: Give all label maps the same styles and noise.
         seed: Root of styles and noise.
         shard: `0/8` … `7/8`: this process's share.
         writers: Threads that compress and write.
@@ -67,6 +68,7 @@ class Generate:
     source: Path
     out: Path
     per_case: int = 1
+    same_style: bool = False
     seed: int = 0
     shard: str = "0/1"
     writers: int = 2
@@ -92,7 +94,8 @@ class Generate:
 
         synthesizer = load(model, precision=self.precision, window=self.window)
         guessed = _guessed(self.source, cohort)
-        jobs = share(plan(cohort, self.per_case, self.seed, guessed), shard)
+        jobs = plan(cohort, self.per_case, self.seed, guessed, same_style=self.same_style)
+        jobs = share(jobs, shard)
         _warn_of_oddities(synthesizer, jobs, self.out)
         there = len(cases.list_cases(self.out))
         work = generate(synthesizer, jobs, self.out, writers=self.writers)
@@ -247,6 +250,11 @@ def add(verbs: Any) -> None:
         "-o", "--out", type=Path, required=True, help="folder of the scans, or file of the rows"
     )
     p.add_argument("--per-case", type=int, help="scans per label map (default 1)")
+    p.add_argument(
+        "--same-style", action="store_true", default=None,
+        help="the same contrast, texture and noise for every label map, so that scans before and "
+        "after an edit differ by the edit alone; without it each name draws its own",
+    )  # fmt: skip
     p.add_argument("--seed", type=int, default=0, help="of styles and noise (default 0)")
     p.add_argument("--shard", metavar="I/N", help="share of one of N processes")
     p.add_argument("--writers", type=int, help="threads that write (default 2)")

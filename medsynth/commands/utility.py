@@ -1,7 +1,8 @@
 """`medsynth evaluate utility`: segmentors trained on real, synthetic and mixed data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from medsynth.core.cohort import Case, Cohort
     from medsynth.evaluation.records import Section
     from medsynth.evaluation.report import Picture
+    from medsynth.evaluation.utility import Cell
     from medsynth.imaging.examples import Example
 
 
@@ -79,11 +81,19 @@ def measure(table: "Utility", out: Path) -> tuple["Section", list["Picture"]]:
     there = sum(measured.is_done(cell, folds[cell.fold], recipe, out) for cell in todo)
     if there:
         console.say(f"{there} of {len(todo)} cells already there, in {out / 'cells'}")
-    work = (measured.run(cell, folds[cell.fold], recipe, out) for cell in todo)
+    work = (
+        measured.run(cell, folds[cell.fold], recipe, out, partial(_steps, cell)) for cell in todo
+    )
     results = list(console.progress(work, len(todo), "utility", "cell"))
     records = list(measured.figures(results, axes, recipe, Key(table.seed, ("utility",))))
     section = utility_words.section(records, axes, recipe, sizes)
     return section, _pictures(section, out)
+
+
+def _steps(cell: "Cell", steps: Iterator[Any], total: int) -> Iterator[Any]:
+    """Steps of one cell, shown."""
+    title = f"{cell.segmentor}, {cell.training}, fold {cell.fold}, seed {cell.seed}"
+    return console.progress(steps, total, title, "step", leave=False)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ seen; a guard drops synthetic cases that descend from them.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from math import ceil
@@ -169,7 +169,13 @@ def is_done(cell: Cell, fold: Fold, recipe: Recipe, folder: Path) -> bool:
     return result_file(folder, cell, fold, _recipe(cell, recipe)).exists()
 
 
-def run(cell: Cell, fold: Fold, recipe: Recipe, folder: Path) -> dict[str, Any]:
+def run(
+    cell: Cell,
+    fold: Fold,
+    recipe: Recipe,
+    folder: Path,
+    shown: Callable[[Iterator[Any], int], Iterator[Any]] = lambda steps, total: steps,
+) -> dict[str, Any]:
     """Train and test one cell, unless that was done before.
 
     Args:
@@ -177,6 +183,7 @@ def run(cell: Cell, fold: Fold, recipe: Recipe, folder: Path) -> dict[str, Any]:
         fold: Its cases.
         recipe: Steps, batch, patch; kind, augmentation and seed are the cell's.
         folder: The report; results stand in `cells/`.
+        shown: Shows progress over steps.
 
     Returns:
         The cell and its scores: per case and region, all of `METRICS`.
@@ -186,7 +193,8 @@ def run(cell: Cell, fold: Fold, recipe: Recipe, folder: Path) -> dict[str, Any]:
     if path.exists():
         return read_json(path)
     channels = len(fold.test[0].scans)
-    network = segmentors.train(recipe, courses(cell, fold, recipe.steps), BRATS2023, channels)
+    course = courses(cell, fold, recipe.steps)
+    network = segmentors.train(recipe, course, BRATS2023, channels, shown)
     rows = []
     for example in fold.test:
         named = segmentors.predict(network, cell.segmentor, example.scans, BRATS2023, recipe.patch)

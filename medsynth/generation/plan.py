@@ -24,6 +24,7 @@ class Job:
         subject: The person behind the label map: splits respect it.
         key: Style and noise.
         guessed: Whether the person is only what the label map's file name says.
+        same_style: Whether other label maps are given the same style and noise.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Job:
     subject: str
     key: Key
     guessed: bool = False
+    same_style: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,14 @@ class Shard:
         return cls(int(index), int(count))
 
 
-def plan(cohort: Cohort, per_case: int, seed: int, guessed: Collection[str] = ()) -> list[Job]:
+def plan(
+    cohort: Cohort,
+    per_case: int,
+    seed: int,
+    guessed: Collection[str] = (),
+    *,
+    same_style: bool = False,
+) -> list[Job]:
     """All scans to make, in the cohort's order.
 
     Args:
@@ -72,17 +81,21 @@ def plan(cohort: Cohort, per_case: int, seed: int, guessed: Collection[str] = ()
         per_case: Scans per label map.
         seed: Root of all keys; a job's key depends on nothing else but its name and number.
         guessed: Names of cases whose person is only what a file name says.
+        same_style: Leave the name out of the key, so that label maps on one grid differ by what
+            they show alone.
     """
+    named = [() if same_style else (case.name,) for case in cohort]
     return [
         Job(
             _name(case, index, per_case),
             case.name,
             case.brain,
             case.subject,
-            Key(seed, ("generate", case.name, index)),
+            Key(seed, ("generate", *name, index)),
             case.name in guessed,
+            same_style,
         )
-        for case in cohort
+        for case, name in zip(cohort, named, strict=True)
         for index in range(per_case)
     ]
 

@@ -115,6 +115,7 @@ def _provenance(synthesizer: Synthesizer, job: Job) -> dict[str, Any]:
         "model": synthesizer.fingerprint,
         "seed": job.key.seed,
         "scan": job.key.path[-1],
+        "style": "shared" if job.same_style else "own",
         "parent": {"case": job.parent, "label": labels.name, "sha256": digest(labels)},
         "ancestors": cases.lineage(labels),
         "onto": before.get("onto"),

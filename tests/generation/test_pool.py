@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medsynth.cli import main
 from medsynth.core.labels import BRAIN
@@ -81,6 +82,30 @@ def test_grid_labels_and_provenance(trained: Path, phantoms: Path, tmp_path: Pat
     assert sidecar["synthetic"] is True
     assert sidecar["edits"][0]["operation"] == "mirror"
     assert sidecar["parent"]["sha256"] == hashlib.sha256(edited.read_bytes()).hexdigest()
+
+
+def test_scans_of_one_style_differ_by_the_edit_alone(
+    trained: Path, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent = next(phantoms.glob("*-00000-000/*-brain.nii.gz"))
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    (maps / "before-brain.nii.gz").write_bytes(parent.read_bytes())
+    where = ["--op", "scale:0.6", "-o", str(maps / "after-brain.nii.gz")]
+    assert main(["edit", str(parent), *where]) == 0
+    apart = {}
+    for name, option in (("same", ["--same-style"]), ("own", [])):
+        assert _generate(trained, maps, tmp_path / name, *option) == 0
+        before, after = (
+            read_volume({m: tmp_path / name / c / f"{c}-{m}.nii.gz" for m in ("t1n", "t2w")}).data
+            for c in ("before", "after")
+        )
+        labels = [read_labels(maps / f"{c}-brain.nii.gz", BRAIN).data for c in ("before", "after")]
+        far = ~ndimage.binary_dilation(labels[0] != labels[1], iterations=5) & (labels[0] > 0)
+        apart[name] = np.abs(before - after)[:, far].mean()
+    assert apart["same"] < 0.2 * apart["own"]
+    assert _generate(trained, maps, tmp_path / "same") == 1
+    assert "same style" in capsys.readouterr().err
 
 
 def test_whoever_a_map_was_made_from_is_remembered(
