@@ -1,11 +1,14 @@
 """Scans and label maps on voxels of another size.
 
 Area averaging when voxels grow (no aliasing, no ringing), linear interpolation when they shrink;
-labels by majority. The field of view stays; the result is RAS+. Opens no file.
+labels by majority. What was stripped off a scan is not there, so it is averaged with nothing: else
+the brain's surface gets a dark rim on every scan. The field of view stays; the result is RAS+.
+Opens no file.
 """
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch.nn import functional
 
 from medsynth.core.volume import LabelMap, Volume
@@ -17,6 +20,9 @@ LARGEST_MM = 8.0
 def resample(scans: Volume, spacing_mm: float) -> Volume:
     """Bring scans to isotropic voxels of about that size.
 
+    A voxel is background where less than half of it lies within the brain (where scans are not 0,
+    holes filled), and else the average of the part that does.
+
     Args:
         scans: `(C, I, J, K)`.
         spacing_mm: Wanted edge of a voxel; the field of view is kept, so the edge that comes out
@@ -26,7 +32,10 @@ def resample(scans: Volume, spacing_mm: float) -> Volume:
         UsageError: Not between 0.3 and 8 mm.
     """
     shape, affine = _grid(scans, spacing_mm)
-    return Volume(_resized(scans.data, shape), affine, scans.channels)
+    inside = ndimage.binary_fill_holes((scans.data != 0).any(0))
+    share = _resized(inside[None].astype(np.float32), shape)
+    data = np.where(share >= 0.5, _resized(scans.data, shape) / np.maximum(share, 0.5), 0)
+    return Volume(data.astype(np.float32), affine, scans.channels)
 
 
 def resample_labels(labels: LabelMap, spacing_mm: float) -> LabelMap:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medsynth.cli import main
 from medsynth.core.labels import BRAIN
@@ -18,8 +19,8 @@ AFFINE = np.array([[1.0, 0, 0, -30], [0, 1, 0, -20], [0, 0, 2, 5], [0, 0, 0, 1]]
 
 
 def _ramp() -> Volume:
-    """A scan whose value is its place along x in mm."""
-    x = AFFINE[0, 0] * np.arange(60) + AFFINE[0, 3]
+    """A scan whose value is its place along x in mm, from the left of 100 mm on."""
+    x = AFFINE[0, 0] * np.arange(60) + AFFINE[0, 3] + 100
     return Volume(np.broadcast_to(x[:, None, None], (1, 60, 40, 30)).astype(np.float32), AFFINE,
                   ("t1n",))  # fmt: skip
 
@@ -28,8 +29,23 @@ def _ramp() -> Volume:
 def test_a_ramp_stays_where_it_was(spacing_mm: float) -> None:
     coarse = resample(_ramp(), spacing_mm)
     np.testing.assert_allclose(coarse.spacing_mm, spacing_mm)
-    x = coarse.affine[0, 0] * np.arange(coarse.shape[0]) + coarse.affine[0, 3]
+    x = coarse.affine[0, 0] * np.arange(coarse.shape[0]) + coarse.affine[0, 3] + 100
     np.testing.assert_allclose(coarse.data[0, :, 3, 3], x, atol=1e-3)
+
+
+@pytest.mark.parametrize("spacing_mm", [0.7, 2.0, 3.0])
+def test_a_stripped_brain_keeps_its_brightness_to_the_rim_and_its_volume(
+    spacing_mm: float,
+) -> None:
+    x, y, z = np.indices((60, 56, 30)) - np.array([29.3, 28.1, 14.6])[:, None, None, None]
+    brain = (x**2 + y**2 + (2 * z) ** 2 < 25**2).astype(np.float32)
+    brain[28:30, 27:30, 13:15] = 0  # a ventricle that a scan shows as 0 is no background
+    scans = Volume(np.stack([500 * brain, 300 * brain]), AFFINE, ("t1n", "t2w"))
+    moved = resample(scans, spacing_mm)
+    there = ndimage.binary_fill_holes(moved.data[0] > 0)
+    assert there.sum() * moved.voxel_mm3 == pytest.approx(brain.sum() * scans.voxel_mm3, rel=0.03)
+    rim = there & ~ndimage.binary_erosion(there, iterations=2)
+    np.testing.assert_allclose(moved.data[:, rim].T, [[500, 300]] * rim.sum(), rtol=1e-5)
 
 
 def test_volumes_of_structures_stay() -> None:
