@@ -31,9 +31,9 @@ def draw(key: Key) -> dict[str, Any]:
         "ventricles": float(rng.uniform(-0.25, 0.8)),
         "atrophy": float(rng.uniform(0, 1) ** 2),
         "fold_mm": float(rng.uniform(3.6, 5.2)),
-        "sulcus_mm": float(rng.uniform(0.3, 1.0)),
+        "sulcus_mm": float(rng.uniform(0.2, 0.8)),
         "cortex_mm": float(rng.uniform(1.7, 2.6)),
-        "margin_mm": max(float(rng.uniform(-2, 4)), 0.0),
+        "margin_mm": max(float(rng.uniform(-6, 2)), 0.0),
     }
     # the more space there is around a brain, the smaller it is
     return person | {"size": [float(v) for v in size / (1 + person["margin_mm"] / RADIUS_MM)]}

@@ -80,9 +80,10 @@ PLEXUS: dict[str, tuple[float, Course]] = {
 }
 """The same of choroid plexus, which lies in the ventricles alone."""
 
-SLOW_FLOW = ((0.4, 1.3), (0.3, 1.0), (0.3, 1.0))
-"""Factors, drawn by hand and whatever the sequence, by which flow changes what veins show on T1, T2
-and FLAIR: spin echoes lose signal, blood that flows into a gradient echo's slices gains some."""
+SLOW_FLOW = ((0.4, 1.3), (1.0, 1.4), (0.3, 1.0), (0.3, 1.0))
+"""Factors, drawn by hand and whatever the sequence, by which flow changes what veins show on T1,
+T1c, T2 and FLAIR: spin echoes lose signal, blood that flows into a gradient echo's slices gains
+some."""
 
 BENDS_MM = 2.5
 """How far, in standard deviations, a course strays."""
@@ -95,6 +96,7 @@ def add(
     signals: Tensor,
     fractions: Tensor,
     where: Tensor,
+    sinuses: Tensor,
     of: Mapping[str, tuple[Substance, float]],
     protocol: Protocol,
     key: Key,
@@ -106,6 +108,7 @@ def add(
         signals: T1, T1c, T2, FLAIR, `(4, I, J, K)`; changed in place.
         fractions: CSF, grey, white, `(3, I, J, K)`.
         where: Where in the atlas each voxel comes from, `(3, I, J, K)`, MNI mm.
+        sinuses: Share of each voxel that `VEINS` have, `(I, J, K)`.
         of: Substances of the person.
         protocol: Turns substances into signals.
         key: How much of what, and where.
@@ -123,9 +126,8 @@ def add(
     # what streams has left before it is read out; the blood of veins is slow enough to be seen
     arteries = blood * torch.tensor([float(rng.uniform(0.2, 0.8)), 1, 0.35, 0.35])
     slow = Substance(of["BLOOD"][0].t1, float(rng.uniform(40, 130)), of["BLOOD"][0].density)
-    t1, t2, flair = (float(rng.uniform(low, high)) for low, high in SLOW_FLOW)
     veins = torch.from_numpy(protocol.signals(slow, of["BLOOD"][1]))
-    veins *= torch.tensor([t1, 1, t2, flair])
+    veins *= torch.tensor([float(rng.uniform(low, high)) for low, high in SLOW_FLOW])
     tuft = Substance(float(rng.uniform(1200, 1800)), float(rng.uniform(100, 220)), 0.85)
     villi = torch.from_numpy(protocol.signals(tuft, float(rng.uniform(0.7, 2))))
     csf, _, white = fractions
@@ -138,7 +140,7 @@ def add(
     plexus = torch.maximum(tubes(PLEXUS, where, key.fold("plexus"), box) * csf, tufts * ventricles)
     edge = inside * ((1 - blur(inside[None], 1.8 / box.spacing_mm)[0]) * 3 - 0.4).clamp(0, 1)
     bone, dura = smooth_fields(key.fold("rim"), 2, box, 9.0)
-    bone = (bone - float(rng.uniform(-2.5, 0.8))).clamp(0, 1)
+    bone = (bone - float(rng.uniform(-1.0, 1.5))).clamp(0, 1)
     dura = (dura - float(rng.uniform(-0.5, 1.5))).clamp(0, 1)
     _mix(signals, wet, 0.7 * float(rng.random()) ** 2 * caps)
     _mix(signals, wet, float(rng.uniform(0.3, 0.9)) * spots)
@@ -149,7 +151,7 @@ def add(
     _mix(signals, blood, meninges)
     small = small_vessels(csf, inside, key.fold("vessels"), box)
     fast = tubes(ARTERIES, where, key.fold("arteries"), box) * inside
-    slow_ones = tubes(VEINS, where, key.fold("sinuses"), box) * inside
+    slow_ones = sinuses * inside
     _mix(signals, veins, small)
     _mix(signals, arteries, fast)
     _mix(signals, veins, slow_ones)

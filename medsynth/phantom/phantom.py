@@ -16,7 +16,7 @@ from medsynth.phantom.atlas import atlas
 from medsynth.phantom.fields import Box, blur, smooth_fields
 from medsynth.phantom.signal import Protocol, substances
 
-REVISION = 3
+REVISION = 4
 """Counts up with each change after which the same key makes another phantom."""
 
 BRAIN_MM = ((-87.0, 87.0), (-121.0, 87.0), (-74.0, 81.0))
@@ -31,6 +31,9 @@ FRAME_START_MM = (-120.0, -134.0, -73.0)
 PURITY = {"ED": 0.4, "NCR": 0.4, "ET": 0.65}
 """Least share of a voxel that is oedema or tumour; the rest is the tissue that they infiltrate."""
 
+BLED = 0.3
+"""Share of tumours whose core shows blood, which is dark on T2."""
+
 FLAIR = 3
 """Index of the scan."""
 
@@ -44,7 +47,7 @@ they outshine what else is in it."""
 
 COVER_MM = 3.0
 """Standard deviation of the blur that tells how far a voxel lies outside of the brain; clefts of up
-to 4 mm are filled by it, of up to 10 mm in the widest margins."""
+to 4 mm are filled by it, of up to 7 mm in the widest margins."""
 
 GROWTH_MM = 2.0
 """Voxels on which the anatomy is made for the tumour to grow in, before it is displaced; those of
@@ -86,13 +89,15 @@ def make(key: Key, *, spacing_mm: float = 1.0, tumour: bool = True) -> Phantom:
         where = anatomy.pulled_back(person, key.fold("anatomy"), box)
         named = torch.zeros(box.shape, dtype=torch.uint8)
     fractions = _wrapped(fractions, person["margin_mm"], key.fold("cover"), box)
-    mask = _stripped(fractions.sum(0) > 0.5, key.fold("strip"), box)
+    sinuses = mimics.tubes(mimics.VEINS, where, key.fold("vessels", "sinuses"), box)
+    mask = _stripped(fractions.sum(0) > 0.5, sinuses, key.fold("strip"), box)
+    fractions[0] += mask * (1 - fractions.sum(0)).clamp_min(0)
     csf, grey, white = fractions
     tissue = torch.where(white >= grey, 3, 2).to(torch.uint8)
     tissue[csf > torch.maximum(grey, white)] = 1
     labels = torch.where(named > 0, named, tissue) * mask
     protocol = Protocol.draw(key.fold("protocol"))
-    signals, shares = _signals(fractions * mask, labels, where, protocol, key, box)
+    signals, shares = _signals(fractions * mask, labels, where, sinuses, protocol, key, box)
     healthy = (labels > 0) & (named == 0)
     for name in reversed(FINE):  # a vessel is a vessel in plexus and meninges, too
         labels[healthy & (shares[name] > NAMED)] = BRAIN.value(name)
@@ -155,17 +160,25 @@ def _wrapped(fractions: Tensor, margin_mm: float, key: Key, box: Box) -> Tensor:
     return torch.stack([csf, *fractions[1:]])
 
 
-def _stripped(brain: Tensor, key: Key, box: Box) -> Tensor:
-    """The brain as a skull-stripping tool leaves it: a little too little, here and there."""
+def _stripped(brain: Tensor, sinuses: Tensor, key: Key, box: Box) -> Tensor:
+    """The brain as a skull-stripping tool leaves it, which takes most of the fluid on its surface
+    along, here more and there less; what it leaves of the sinuses differs."""
     rng = key.numpy()
-    bias = rng.uniform(-0.35, 0.05)
-    soft = blur(brain[None].float(), 1.5 / box.spacing_mm)[0]
+    bias = rng.uniform(-0.47, -0.15)
+    soft = blur(brain[None].float(), 2.2 / box.spacing_mm)[0]
     uneven = 0.12 * smooth_fields(key.fold("uneven"), 1, box, 12.0)[0]
-    return ((soft + uneven + bias > 0.5) | (soft > 0.97)) & brain
+    kept = ((soft + uneven + bias > 0.5) | (soft > 0.97)) & brain
+    return kept | (sinuses > float(rng.uniform(0.2, 1.2)))
 
 
 def _signals(
-    fractions: Tensor, labels: Tensor, where: Tensor, protocol: Protocol, key: Key, box: Box
+    fractions: Tensor,
+    labels: Tensor,
+    where: Tensor,
+    sinuses: Tensor,
+    protocol: Protocol,
+    key: Key,
+    box: Box,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """T1, T1c, T2, FLAIR before the scanner, `(4, I, J, K)`, and shares of `FINE`."""
     of = substances(key.fold("tissue"))
@@ -176,6 +189,7 @@ def _signals(
     signals = torch.zeros(4, *box.shape)
     rest = torch.ones(box.shape)
     sharpness = float(rng.uniform(0.6, 1.2)) / box.spacing_mm
+    bled = _bled(key.fold("bled"), box)
     for name in ("ED", "NCR", "ET", "RC"):
         here = labels == BRAIN.value(name)
         if not bool(here.any()):
@@ -186,11 +200,14 @@ def _signals(
         if rng.random() < 0.35 and name in ("NCR", "ET"):
             strength *= 3  # blood, cysts and solid parts side by side
         amounts = [strength * float(rng.uniform(0.5, 1.5)) for _ in range(4)]
-        amounts[mimics.T1C] *= 2 if name == "ET" else 1  # no tumour takes up evenly
+        if name == "ET":  # some tumours take up evenly, most do not
+            amounts[mimics.T1C] *= float(rng.uniform(0.7, 2))
         values = protocol.signals(*of[name]) * unlike(rng, 0.043)
         for index in range(4):
             texture = 1 + amounts[index] * (rough[index % 2] + 0.4 * fine)
-            signals[index] += weight * float(values[index]) * texture.clamp(0.3, 2)
+            if bled is not None and name in ("NCR", "ET"):
+                texture = texture * bled[index]
+            signals[index] += weight * float(values[index]) * texture.clamp(0.15, 2)
         rest -= weight
     rest = rest.clamp_min(0)
     for channel, name in enumerate(TISSUE):
@@ -199,8 +216,24 @@ def _signals(
         weight = fractions[channel] * rest * (1 + (0.0 if name == "CSF" else 0.02) * healthy)
         for index in range(4):
             signals[index] += weight * float(values[index])
-    shares = mimics.add(signals, fractions, where, of, protocol, key.fold("vessels"), box)
+    shares = mimics.add(signals, fractions, where, sinuses, of, protocol, key.fold("vessels"), box)
     return signals, shares
+
+
+def _bled(key: Key, box: Box) -> Tensor | None:
+    """Factors `(4, I, J, K)` by which blood products change the signals of a core, if there are
+    any: iron shortens T2, and some stages of it T1.
+
+    Source:
+        Bradley, Radiology 189(1), 1993: MR appearance of hemorrhage in the brain.
+    """
+    rng = key.numpy()
+    if rng.random() > BLED:
+        return None
+    field = smooth_fields(key.fold("where"), 1, box, float(rng.uniform(3, 9)))[0]
+    share = torch.sigmoid((field - float(rng.uniform(-0.5, 1.5))) / 0.2)
+    t1, t2, flair = rng.uniform((0.8, 0.2, 0.25), (1.5, 0.6, 0.7))
+    return 1 + share * (torch.tensor([t1, t1, t2, flair]).float().view(4, 1, 1, 1) - 1)
 
 
 def unlike(rng: np.random.Generator, spread: float) -> np.ndarray:

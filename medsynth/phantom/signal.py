@@ -145,7 +145,8 @@ def substances(key: Key) -> dict[str, tuple[Substance, float]]:
 
     Healthy tissue between 1.5 and 3 T; tumour around what relaxometry of gliomas reports. People
     differ by less than sequences do: with wider spreads and a quarter of cores filled with fluid, a
-    segmentor that learnt from phantoms did worse on real scans (docs/log.md, 2026-11-28).
+    segmentor that learnt from phantoms did worse on real scans (docs/log.md, 2026-11-28). Necrosis
+    and oedema are more watery than solid tumour.
 
     Returns:
         Abbreviation → substance and uptake; `BLOOD` for vessels.
@@ -164,9 +165,9 @@ def substances(key: Key) -> dict[str, tuple[Substance, float]]:
         "CSF": (Substance(vary(CSF_T1, 0.02), vary(1700, 0.05), 1.0), 0.0),
         "GM": (Substance(vary(1240 * field, 0.02), vary(89, 0.02), 0.82), 0.01),
         "WM": (Substance(vary(940 * field, 0.02), vary(79, 0.02), 0.75), 0.005),
-        "NCR": (Substance(vary(1450, 0.10), vary(170, 0.12), 0.90), float(rng.uniform(0.01, 0.05))),
-        "ED": (Substance(vary(1450, 0.03), vary(155, 0.05), 0.82), 0.01),
-        "ET": (Substance(vary(1200, 0.04), vary(145, 0.06), 0.85), 1.0),
+        "NCR": (Substance(vary(1900, 0.12), vary(270, 0.15), 0.92), float(rng.uniform(0.01, 0.05))),
+        "ED": (Substance(vary(1450, 0.03), vary(180, 0.08), 0.84), 0.01),
+        "ET": (Substance(vary(1250, 0.04), vary(165, 0.08), 0.85), 1.0),
         "RC": (Substance(vary(3600, 0.06), vary(1200, 0.15), 0.98), 0.02),
         "BLOOD": (Substance(vary(1600, 0.03), 40.0, 0.75), float(rng.uniform(1.5, 3.5))),
     }
