@@ -253,7 +253,8 @@ def add(verbs: Any) -> None:
     p.add_argument(
         "--same-style", action="store_true", default=None,
         help="the same contrast, texture and noise for every label map, so that scans before and "
-        "after an edit differ by the edit alone; without it each name draws its own",
+        "after an edit differ by the edit alone, as long as the brain keeps its outline; without "
+        "it each name draws its own",
     )  # fmt: skip
     p.add_argument("--seed", type=int, default=0, help="of styles and noise (default 0)")
     p.add_argument("--shard", metavar="I/N", help="share of one of N processes")

@@ -81,7 +81,7 @@ class Resample:
         """One case: scans, label maps, and a sidecar that remembers where they come from."""
         from medsynth.core.labels import BRAIN, scheme
         from medsynth.generation import cases
-        from medsynth.imaging.resample import resample, resample_labels
+        from medsynth.imaging.resample import REVISION, resample, resample_labels
         from medsynth.io.nifti import read_labels, read_volume, write_labels, write_scan
         from medsynth.io.sidecar import of_case, write_json
 
@@ -104,6 +104,7 @@ class Resample:
             **(cases.by_hand(case.brain) if case.brain else {}),
             **cases.person(case, files),
             "spacing_mm": self.spacing_mm,
+            "resample_revision": REVISION,
         }
         if cases.is_done(self.out, case.name, story):
             return moved

@@ -92,7 +92,8 @@ def measure(table: "Utility", out: Path) -> tuple["Section", list["Picture"]]:
 
 def _steps(cell: "Cell", steps: Iterator[Any], total: int) -> Iterator[Any]:
     """Steps of one cell, shown."""
-    title = f"{cell.segmentor}, {cell.training}, fold {cell.fold}, seed {cell.seed}"
+    how = "augmented" if cell.augmented else "plain"
+    title = f"{cell.training}, {cell.segmentor}, {how}, fold {cell.fold}, seed {cell.seed}"
     return console.progress(steps, total, title, "step", leave=False)
 
 

@@ -81,8 +81,8 @@ def plan(
         per_case: Scans per label map.
         seed: Root of all keys; a job's key depends on nothing else but its name and number.
         guessed: Names of cases whose person is only what a file name says.
-        same_style: Leave the name out of the key, so that label maps on one grid differ by what
-            they show alone.
+        same_style: Leave the name out of the key, so that scans of label maps with one outline
+            differ by what the maps show alone.
     """
     named = [() if same_style else (case.name,) for case in cohort]
     return [

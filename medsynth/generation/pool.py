@@ -53,7 +53,8 @@ def generate(
                 failures.note(folder, job.name, error)
                 yield job, error
                 continue
-            if cases.is_done(folder, job.name, {**provenance, "medsynth": __version__}):
+            made_from = {"style": None, **provenance, "medsynth": __version__}
+            if cases.is_done(folder, job.name, made_from):
                 yield job, None
                 continue
             try:
@@ -115,7 +116,7 @@ def _provenance(synthesizer: Synthesizer, job: Job) -> dict[str, Any]:
         "model": synthesizer.fingerprint,
         "seed": job.key.seed,
         "scan": job.key.path[-1],
-        "style": "shared" if job.same_style else "own",
+        **({"style": "shared"} if job.same_style else {}),
         "parent": {"case": job.parent, "label": labels.name, "sha256": digest(labels)},
         "ancestors": cases.lineage(labels),
         "onto": before.get("onto"),

@@ -15,13 +15,18 @@ from medsynth.core.volume import LabelMap, Volume
 from medsynth.errors import UsageError
 
 LARGEST_MM = 8.0
+REVISION = 2
+"""Counts up with each change after which the same scans come out otherwise."""
+
+LEAST_SHARE = 1e-3
+"""Of a voxel, below which a scan is not there."""
 
 
 def resample(scans: Volume, spacing_mm: float) -> Volume:
     """Bring scans to isotropic voxels of about that size.
 
-    A voxel is background where less than half of it lies within the brain (where scans are not 0,
-    holes filled), and else the average of the part that does.
+    A voxel is background where less than half of it lies within the brain, that is, where one of
+    the scans is positive, holes filled; else each scan is averaged over the part where it is.
 
     Args:
         scans: `(C, I, J, K)`.
@@ -32,16 +37,23 @@ def resample(scans: Volume, spacing_mm: float) -> Volume:
         UsageError: Not between 0.3 and 8 mm.
     """
     shape, affine = _grid(scans, spacing_mm)
-    inside = ndimage.binary_fill_holes((scans.data != 0).any(0))
-    share = _resized(inside[None].astype(np.float32), shape)
-    data = np.where(share >= 0.5, _resized(scans.data, shape) / np.maximum(share, 0.5), 0)
-    return Volume(data.astype(np.float32), affine, scans.channels)
+    inside = np.stack([ndimage.binary_fill_holes(scan > 0) for scan in scans.data])
+    share = _resized(inside.astype(np.float32), shape)
+    anywhere = np.any(inside, axis=0, keepdims=True).astype(np.float32)
+    data = _resized(np.where(inside, scans.data, np.float32(0)), shape)
+    data /= np.maximum(share, LEAST_SHARE)
+    data *= (_resized(anywhere, shape) >= 0.5) & (share >= LEAST_SHARE)
+    return Volume(data, affine, scans.channels)
 
 
 def resample_labels(labels: LabelMap, spacing_mm: float) -> LabelMap:
-    """Bring a label map to isotropic voxels; arguments and errors as for `resample`."""
+    """Bring a label map to isotropic voxels; arguments and errors as for `resample`.
+
+    A voxel is background where at least half of it is, and else the structure that it has most of.
+    """
     shape, affine = _grid(labels, spacing_mm)
     shares = _resized(labels.scheme.encode(labels.data).astype(np.float32), shape)
+    shares[0] = shares[0] >= 0.5
     return LabelMap(labels.scheme.decode(shares), affine, labels.scheme)
 
 

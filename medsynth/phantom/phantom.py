@@ -62,7 +62,8 @@ class Phantom:
         scans: `MODALITIES`, float32, arbitrary units, background exactly 0.
         labels: Tissue and tumour, *brain* scheme, on the same grid.
         parameters: What was drawn of anatomy, tumour, protocol and scanner, JSON-able; textures,
-            mimics and what signals differ from their equations by follow from the key.
+            blood, mimics, what the mask leaves and what signals differ from their equations by
+            follow from the key.
     """
 
     scans: Volume
@@ -91,8 +92,9 @@ def make(key: Key, *, spacing_mm: float = 1.0, tumour: bool = True) -> Phantom:
     fractions = _wrapped(fractions, person["margin_mm"], key.fold("cover"), box)
     sinuses = mimics.tubes(mimics.VEINS, where, key.fold("vessels", "sinuses"), box)
     mask = _stripped(fractions.sum(0) > 0.5, sinuses, key.fold("strip"), box)
-    fractions[0] += mask * (1 - fractions.sum(0)).clamp_min(0)
     csf, grey, white = fractions
+    csf = csf + mask * (1 - fractions.sum(0)).clamp_min(0)
+    fractions = torch.stack([csf, grey, white])
     tissue = torch.where(white >= grey, 3, 2).to(torch.uint8)
     tissue[csf > torch.maximum(grey, white)] = 1
     labels = torch.where(named > 0, named, tissue) * mask
@@ -146,8 +148,7 @@ def _with_tumour(
 
 
 def _wrapped(fractions: Tensor, margin_mm: float, key: Key, box: Box) -> Tensor:
-    """With the space around the brain that a skull-stripping tool leaves, in which the sinuses
-    run."""
+    """With fluid around the brain, in which the sinuses run, before a tool strips it."""
     if margin_mm == 0:
         return fractions
     inside = (fractions.sum(0) > 0.5).float()
