@@ -161,7 +161,7 @@ def follow(run: "Run") -> dict[str, Any]:
         )
     begun, first = time.monotonic(), trainer.step
     last: dict[str, float] = {}
-    left = steps - first
+    left = max(steps - first, 0)
     try:
         with _stop_gently(world) as asked:
             for reading in _shown(_loop(run), left, world.leads):
