@@ -9,6 +9,7 @@ Figures are over cases: mean, standard deviation, smallest and largest.
 
 import argparse
 import json
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,8 @@ def lit(scans: np.ndarray, brain: np.ndarray, healthy: np.ndarray) -> dict[str, 
 def figures(scans: np.ndarray, labels: np.ndarray, spacing_mm: float) -> dict[str, float]:
     """All of one case.
 
+    Correlations are of logarithms within a structure: do two scans vary together in it?
+
     Args:
         scans: T1, T1c, T2, FLAIR, `(4, I, J, K)`.
         labels: *Brain* scheme.
@@ -67,10 +70,14 @@ def figures(scans: np.ndarray, labels: np.ndarray, spacing_mm: float) -> dict[st
     for name in ("CSF", "GM", "WM", "NCR", "ED", "ET"):
         here = labels == BRAIN.value(name)
         here = here & healthy if name in ("CSF", "GM", "WM") else here
-        if here.sum() >= FEWEST:
-            where[name] = here
-            for modality, s in zip(MODALITIES, score, strict=True):
-                found[f"{name} {modality}, sd from the brain's mean"] = float(s[here].mean())
+        if here.sum() < FEWEST:
+            continue
+        where[name] = here
+        for modality, s in zip(MODALITIES, score, strict=True):
+            found[f"{name} {modality}, sd from the brain's mean"] = float(s[here].mean())
+        logs = np.log(np.maximum(scans[:, here], 1e-3 * scans.max((1, 2, 3))[:, None]))
+        for (i, one), (j, other) in combinations(enumerate(MODALITIES), 2):
+            found[f"{name} {one} and {other}, correlation"] = float(np.corrcoef(logs[[i, j]])[0, 1])
     for one, other, modality in RATIOS:
         if one in where and other in where:
             s = scans[MODALITIES.index(modality)]

@@ -16,7 +16,7 @@ from medsynth.phantom.atlas import atlas
 from medsynth.phantom.fields import Box, blur, smooth_fields
 from medsynth.phantom.signal import Protocol, substances
 
-REVISION = 4
+REVISION = 5
 """Counts up with each change after which the same key makes another phantom."""
 
 BRAIN_MM = ((-87.0, 87.0), (-121.0, 87.0), (-74.0, 81.0))
@@ -37,7 +37,7 @@ BLED = 0.3
 FLAIR = 3
 """Index of the scan."""
 
-WHITE_ON_FLAIR = 0.93
+WHITE_ON_FLAIR = 0.89
 """White matter is darker there than relaxation times say, by magnetisation transfer between slices
 (Dixon et al., Magn. Reson. Imaging 8, 1990); the number was fitted to real scans."""
 
@@ -106,10 +106,12 @@ def make(key: Key, *, spacing_mm: float = 1.0, tumour: bool = True) -> Phantom:
     parameters["protocol"] = asdict(protocol)
     parameters["scans"] = {}
     scans = []
+    parameters["coil_shading"] = strength = scanner.draw_coil(key.fold("coil"))
+    coil = scanner.shading(key.fold("coil", "field"), strength, box)
     for index, name in enumerate(MODALITIES):
         scan = scanner.draw(key.fold("scanner", name))
         parameters["scans"][name] = scan
-        scans.append(scanner.acquire(signals[index], mask, scan, key.fold("scan", name), box))
+        scans.append(scanner.acquire(signals[index], mask, scan, coil, key.fold("scan", name), box))
     parameters["substances"] = {
         name: asdict(substance) | {"uptake": uptake}
         for name, (substance, uptake) in substances(key.fold("tissue")).items()
@@ -184,8 +186,8 @@ def _signals(
     """T1, T1c, T2, FLAIR before the scanner, `(4, I, J, K)`, and shares of `FINE`."""
     of = substances(key.fold("tissue"))
     rng = key.fold("texture").numpy()
-    healthy = smooth_fields(key.fold("healthy"), 1, box, 3.0)[0]
-    rough = smooth_fields(key.fold("rough"), 2, box, float(rng.uniform(2.5, 5)))
+    healthy = _water(key.fold("healthy"), box)
+    rough = smooth_fields(key.fold("rough"), 4, box, float(rng.uniform(2.5, 5)))
     fine = smooth_fields(key.fold("fine"), 1, box, max(1.2, box.spacing_mm))[0]
     signals = torch.zeros(4, *box.shape)
     rest = torch.ones(box.shape)
@@ -197,28 +199,69 @@ def _signals(
             continue
         weight = blur(here[None].float(), sharpness)[0]
         weight = weight * float(rng.uniform(PURITY.get(name, 1.0), 1))
-        strength = float(rng.uniform(0.04, 0.16)) * (0.3 if name == "RC" else 1.0)
-        if rng.random() < 0.35 and name in ("NCR", "ET"):
-            strength *= 3  # blood, cysts and solid parts side by side
-        amounts = [strength * float(rng.uniform(0.5, 1.5)) for _ in range(4)]
-        if name == "ET":  # some tumours take up evenly, most do not
-            amounts[mimics.T1C] *= float(rng.uniform(0.7, 2))
+        textures = _textures(rng, name, rough, fine)
+        if bled is not None and name in ("NCR", "ET"):
+            textures = [texture * bled[index] for index, texture in enumerate(textures)]
         values = protocol.signals(*of[name]) * unlike(rng, 0.043)
-        for index in range(4):
-            texture = 1 + amounts[index] * (rough[index % 2] + 0.4 * fine)
-            if bled is not None and name in ("NCR", "ET"):
-                texture = texture * bled[index]
+        for index, texture in enumerate(textures):
             signals[index] += weight * float(values[index]) * texture.clamp(0.15, 2)
         rest -= weight
     rest = rest.clamp_min(0)
     for channel, name in enumerate(TISSUE):
         values = protocol.signals(*of[name]) * unlike(rng, 0.03)
         values[FLAIR] *= WHITE_ON_FLAIR if name == "WM" else 1.0
-        weight = fractions[channel] * rest * (1 + (0.0 if name == "CSF" else 0.02) * healthy)
+        weight = fractions[channel] * rest
         for index in range(4):
-            signals[index] += weight * float(values[index])
+            uneven = 1.0 if name == "CSF" else healthy[index]
+            signals[index] += weight * float(values[index]) * uneven
     shares = mimics.add(signals, fractions, where, sinuses, of, protocol, key.fold("vessels"), box)
     return signals, shares
+
+
+def _water(key: Key, box: Box) -> list[Tensor]:
+    """Factors `(I, J, K)` by which T1, T1c, T2 and FLAIR of healthy tissue differ from place to
+    place: T1 with and without contrast agent alike, and T2 and FLAIR with what water there is."""
+    rng = key.numpy()
+    t1, t2 = smooth_fields(key.fold("where"), 2, box, float(rng.uniform(3, 6)))
+    before, wet = 1 + float(rng.uniform(0.01, 0.03)) * t1, float(rng.uniform(0.02, 0.08)) * t2
+    return [before, before, 1 + wet, 1 + float(rng.uniform(0.5, 1)) * wet]
+
+
+def _textures(rng: np.random.Generator, name: str, rough: Tensor, fine: Tensor) -> list[Tensor]:
+    """Factors `(I, J, K)` by which T1, T1c, T2 and FLAIR of a tumour's structure differ from place
+    to place.
+
+    What makes T1 uneven does so before and after contrast agent; T1c is uneven by itself where
+    agent is taken up, so that bright tissue and enhancing tissue differ. Where tissue is wetter, T1
+    is mostly darker and T2 brighter, and FLAIR mostly goes with T2. By how much, each person's
+    tumour has its own.
+
+    Args:
+        rng: What is drawn.
+        name: Abbreviation of the structure.
+        rough: Four independent fields `(4, I, J, K)`.
+        fine: One of the finest scale, common to all scans: density.
+    """
+    strength = float(rng.uniform(0.04, 0.16)) * (0.3 if name == "RC" else 1.0)
+    if rng.random() < 0.35 and name in ("NCR", "ET"):
+        strength *= 2  # blood, cysts and solid parts side by side
+    t1, t2, flair = (strength * float(rng.uniform(0.5, 1.5)) for _ in range(3))
+    uptake = strength * float(rng.uniform(0.5, 1.5) if name == "ET" else rng.uniform(0.1, 0.6))
+    taken = _alike(rough[0], rough[3], float(rng.uniform(-0.9, 0.3) if name == "ET" else 0))
+    wetter = _alike(rough[0], rough[1], float(rng.uniform(-0.9, 0.3)))
+    brighter = _alike(wetter, rough[2], float(rng.uniform(0, 0.9)))
+    before = t1 * (rough[0] + 0.4 * fine)
+    return [
+        1 + before,
+        1 + before + uptake * (taken + 0.4 * fine),
+        1 + t2 * (wetter + 0.4 * fine),
+        1 + flair * (brighter + 0.4 * fine),
+    ]
+
+
+def _alike(field: Tensor, other: Tensor, correlation: float) -> Tensor:
+    """A field with a given correlation to the first of two independent ones."""
+    return correlation * field + (1 - correlation**2) ** 0.5 * other
 
 
 def _bled(key: Key, box: Box) -> Tensor | None:

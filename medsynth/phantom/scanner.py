@@ -17,21 +17,34 @@ def draw(key: Key) -> dict[str, Any]:
         "slice_mm": float(rng.uniform(2.0, 5.0)) if thick else 1.0,
         "slice_axis": int(rng.choice(3, p=[0.15, 0.15, 0.7])),
         "in_plane_mm": float(rng.uniform(0.8, 1.8)),
-        "shading": float(rng.uniform(0.03, 0.14)),
+        "shading": float(rng.uniform(0.01, 0.07)),
         "noise": float(rng.uniform(0.004, 0.022)),
         "shift_mm": [float(v) for v in 0.25 * rng.standard_normal(3)],
         "brightness": float(rng.uniform(400, 3000)),
     }
 
 
-def acquire(signal: Tensor, mask: Tensor, scan: dict[str, Any], key: Key, box: Box) -> Tensor:
+def draw_coil(key: Key) -> float:
+    """How strongly a coil shades all scans of one examination, for `shading`."""
+    return float(key.numpy().uniform(0.03, 0.14))
+
+
+def shading(key: Key, strength: float, box: Box) -> Tensor:
+    """Logarithm of a smooth sensitivity `(I, J, K)`, with a deviation of `strength`."""
+    return strength * smooth_fields(key, 1, box, 45.0)[0]
+
+
+def acquire(
+    signal: Tensor, mask: Tensor, scan: dict[str, Any], coil: Tensor, key: Key, box: Box
+) -> Tensor:
     """One scan of a signal.
 
     Args:
         signal: `(I, J, K)`.
         mask: Brain, boolean `(I, J, K)`.
         scan: From `draw`.
-        key: Shading and noise.
+        coil: Shading that all scans share, from `shading`.
+        key: What differs between scans of shading, and noise.
         box: The grid.
 
     Returns:
@@ -45,8 +58,7 @@ def acquire(signal: Tensor, mask: Tensor, scan: dict[str, Any], key: Key, box: B
     # a voxel of the grid averages already; only what is wider than it is left to blur
     sigmas = [max(f**2 - 0.6 * box.spacing_mm**2, 0) ** 0.5 / 2.355 / box.spacing_mm for f in fwhm]
     image = _shifted(blur(signal[None], sigmas)[0], scan["shift_mm"], box)
-    shading = smooth_fields(key.fold("shading"), 1, box, 45.0)[0]
-    image = image * torch.exp(scan["shading"] * shading)
+    image = image * torch.exp(coil + shading(key.fold("shading"), scan["shading"], box))
     inside = image[mask]
     top = torch.quantile(inside[:: max(len(inside) // 100_000, 1)], 0.995)
     image = image / top

@@ -10,10 +10,10 @@ from scipy import ndimage
 
 from medsynth.core.labels import BRAIN
 from medsynth.core.random import Key
-from medsynth.phantom import Phantom, anatomy, make
+from medsynth.phantom import Phantom, anatomy, make, scanner
 from medsynth.phantom.atlas import atlas
 from medsynth.phantom.fields import Box, resample, smooth_fields
-from medsynth.phantom.phantom import BLED, _bled, _stripped, _work_box, _wrapped
+from medsynth.phantom.phantom import BLED, _bled, _stripped, _textures, _work_box, _wrapped
 
 SPACING = 3.0
 
@@ -198,7 +198,9 @@ def test_a_tumour_pushes_the_tissue_around_it() -> None:
 
 def test_parameters_are_json_and_complete(cohort: list[Phantom]) -> None:
     parameters = json.loads(json.dumps(cohort[0].parameters))
-    assert set(parameters) == {"spacing_mm", "anatomy", "tumour", "protocol", "scans", "substances"}
+    assert set(parameters) == {
+        "spacing_mm", "anatomy", "tumour", "protocol", "coil_shading", "scans", "substances"
+    }  # fmt: skip
     assert set(parameters["scans"]) == {"t1n", "t1c", "t2w", "t2f"}
 
 
@@ -234,3 +236,36 @@ def test_a_mask_keeps_the_sinuses_of_some_people() -> None:
         float(_stripped(brain, sinus, Key(seed), box)[centre].float().mean()) for seed in range(60)
     ]
     assert 0.4 < np.mean(np.array(kept) > 0.9) < 0.95
+
+
+def test_tumours_are_uneven_before_and_after_contrast_agent_alike() -> None:
+    """T1 and T1c go together but for what is taken up, T2 mostly against T1, FLAIR with T2 (seven
+    people: oedema 0.68, −0.27 and 0.29, noise included; fields that were independent for T1 and
+    T1c taught a segmentor that what is bright on T1c is enhancing)."""
+    rng = np.random.default_rng(0)
+    found = []
+    for name in ("ED", "NCR", "ET") * 20:
+        *rough, fine = torch.from_numpy(rng.standard_normal((5, 20, 20, 20), np.float32))
+        flat = torch.stack(_textures(rng, name, torch.stack(rough), fine)).flatten(1)
+        found.append(np.corrcoef(flat.numpy()))
+    assert min(c[0, 1] for c in found[0::3] + found[1::3]) > 0.6
+    assert np.mean([c[0, 1] for c in found[2::3]]) < 0.8
+    assert -0.4 < np.mean([c[0, 2] for c in found]) < -0.1
+    assert 0.2 < np.mean([c[2, 3] for c in found]) < 0.7
+
+
+def test_scans_of_one_examination_are_shaded_much_alike() -> None:
+    """White matter of seven people, from 16 mm on: 0.87 for T1 and T1c, 0.70 for T1 and T2."""
+    box, alike = Box((40, 40, 40), 4.0, (-80.0, -80.0, -70.0)), []
+    mask = torch.ones(box.shape, dtype=torch.bool)
+    for seed in range(12):
+        coil = scanner.shading(Key(seed), scanner.draw_coil(Key(seed, ("coil",))), box)
+        scans = [
+            scanner.acquire(
+                torch.ones(box.shape), mask, scanner.draw(key), coil, key.fold("scan"), box
+            )
+            for key in (Key(seed, ("t1n",)), Key(seed, ("t2w",)))
+        ]
+        smooth = [ndimage.gaussian_filter(scan.log().numpy(), 3).ravel() for scan in scans]
+        alike.append(np.corrcoef(smooth)[0, 1])
+    assert 0.6 < np.median(alike) < 0.95
