@@ -21,7 +21,7 @@ from medsynth.core.volume import LabelMap, Volume
 from medsynth.core.words import plural
 from medsynth.errors import ConfigError, DataError
 from medsynth.generation.familiar import ALIKE, unlikeness
-from medsynth.imaging import style, synthesizer
+from medsynth.imaging import shading, style, synthesizer
 from medsynth.imaging.discriminator import PatchDiscriminator, SegmentationDiscriminator
 from medsynth.imaging.examples import LABEL_MAPS, Example, prepare
 from medsynth.imaging.game import ImageBatch, PairGame, SynthesisGame
@@ -152,15 +152,20 @@ def style_prior(config: Config, examples: list[Example]) -> StylePrior | None:
     if not generator_spec(config).styled:
         return None
     of = [modalities(config).index(m) for m in config.data.target]
-    count = len(LABEL_MAPS[config.data.labels].labels)
-    return StylePrior.fit(
-        np.stack(
-            [
-                style.measure({k: v[:, of] for k, v in example.samples.items()}, count, len(of))
-                for example in examples
-            ]
-        ),
-        LABEL_MAPS[config.data.labels].abbreviations.index(style.REFERENCE),
+    names = LABEL_MAPS[config.data.labels].abbreviations
+    reference = names.index(style.REFERENCE)
+    styles = [
+        style.measure({k: v[:, of] for k, v in example.samples.items()}, len(names), len(of))
+        for example in examples
+    ]
+    shadings = [
+        shading.measure(example.scans[of], example.labels == reference, example.affine)
+        for example in examples
+    ]
+    told = [one for one in shadings if np.isfinite(one).all()]
+    return replace(
+        StylePrior.fit(np.stack(styles), reference),
+        shading=np.mean(told, 0) if told else None,
     )
 
 

@@ -5,7 +5,7 @@ fake. `PairGame` (anything → anything): pix2pix, a patch discriminator judges 
 and losses; no files, no devices, no optimisers.
 """
 
-from itertools import product
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import torch
@@ -85,6 +85,7 @@ class SynthesisGame:
             Phase("generator", "generator"),
         )
         self.adversarial, self.l1, self.texture, self.r1 = adversarial, l1, texture, r1
+        self.grains = generator.spec.grains
 
     def loss(self, phase: str, batch: Any, noise: Noise) -> tuple[Tensor, Metrics]:
         """One phase's loss and what is worth knowing about it."""
@@ -92,7 +93,7 @@ class SynthesisGame:
             return self._penalty(batch, noise)
         generator, discriminator = self.players["generator"], self.players["discriminator"]
         structure, weight = _balanced(batch.source)
-        drawn = noise.normal(1, *batch.source.shape[2:])
+        drawn = noise.normal(self.grains, *batch.source.shape[2:])
         if phase == "discriminator":
             with torch.no_grad():
                 fake = generator(batch.source, drawn, batch.style)
@@ -133,7 +134,9 @@ class SynthesisGame:
         with torch.no_grad():
             one, two = (
                 generator(
-                    batch.source, noise.normal(1, *batch.source.shape[2:]), batch.style
+                    batch.source,
+                    noise.normal(self.grains, *batch.source.shape[2:]),
+                    batch.style,
                 ).float()
                 for _ in range(2)
             )
@@ -170,14 +173,14 @@ class PairGame:
         self.players = nn.ModuleDict({"generator": generator, "discriminator": discriminator})
         self.phases = (Phase("discriminator", "discriminator"), Phase("generator", "generator"))
         self.distance = distance
-        self.labels_out = generator.spec.labels_out
+        self.labels_out, self.grains = generator.spec.labels_out, generator.spec.grains
         self._adversarial = PatchAdversarialLoss(criterion="bce")
         self._segmentation = DiceCELoss(softmax=True)
 
     def loss(self, phase: str, batch: Any, noise: Noise) -> tuple[Tensor, Metrics]:
         """One phase's loss and what is worth knowing about it."""
         generator, discriminator = self.players["generator"], self.players["discriminator"]
-        drawn = noise.normal(1, *batch.source.shape[2:])
+        drawn = noise.normal(self.grains, *batch.source.shape[2:])
         if phase == "discriminator":
             with torch.no_grad():
                 fake = self._visible(generator(batch.source, drawn, batch.style))
@@ -268,16 +271,16 @@ def _texture_gap(fake: Tensor, real: Tensor, source: Tensor) -> Tensor:
 
     Texture is the mean absolute difference between voxels that lie `LAGS` apart along an axis and
     in one structure, added up over lags, plus the mean absolute deviation from the structure's
-    mean: statistics that noise can meet without meeting the real voxels. The shortest lag sees
-    grain alone; what is coarser costs distance as long as nothing asks for it, and would be left
-    out.
+    mean, of each channel and of the difference of any two, which tells whether they vary together:
+    statistics that noise can meet without meeting the real voxels. The shortest lag sees grain
+    alone; what is coarser costs distance as long as nothing asks for it, and would be left out.
 
     Source:
         The variogram (Matheron, Economic Geology 58, 1963) and its sill, of first order.
     """
     structures = source[:, 1:]
     count = structures.sum((2, 3, 4))
-    one, two = (_deviation(x, structures, count) for x in (fake, real))
+    one, two = (_deviation(_with_differences(x), structures, count) for x in (fake, real))
     total = _over_structures((one - two).abs(), count)
     for lag, axis in product(LAGS, (2, 3, 4)):
         n = source.shape[axis] - lag
@@ -294,6 +297,12 @@ def _texture_gap(fake: Tensor, real: Tensor, source: Tensor) -> Tensor:
         gap = (one - two).abs() / count[..., None].clamp_min(1)
         total = total + _over_structures(gap, count) / 3
     return total
+
+
+def _with_differences(x: Tensor) -> Tensor:
+    """Channels of `(B, T, I, J, K)`, and each less each that follows."""
+    pairs = combinations(range(x.shape[1]), 2)
+    return torch.cat([x, *(x[:, [i]] - x[:, [j]] for i, j in pairs)], 1)
 
 
 def _deviation(x: Tensor, structures: Tensor, count: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from medsynth.imaging.network import FoldedUNet
 
@@ -68,6 +69,11 @@ class GeneratorSpec:
         return 2 * len(self.source) * len(self.target) if self.styled else 0
 
     @property
+    def grains(self) -> int:
+        """Channels of noise: one for each scan that is made, so that textures may differ."""
+        return len(self.target) if self.styled else 1
+
+    @property
     def stride(self) -> int:
         """Grids must be multiples of this along each axis."""
         return 2 ** len(self.widths)
@@ -84,7 +90,7 @@ class FoldedGenerator(nn.Module):
         super().__init__()
         self.spec = spec
         self.net = FoldedUNet(
-            len(spec.source) + (len(SCALES) if spec.labels_in else 0),
+            len(spec.source) + (len(SCALES) * spec.grains if spec.labels_in else 0),
             len(spec.target),
             spec.widths,
             spec.head,
@@ -96,6 +102,7 @@ class FoldedGenerator(nn.Module):
             _start_as_paint(self.net.out, len(spec.target))
             start = torch.tensor([amount for *_, amount in SCALES]).view(-1, 1, 1)
             self.scales = nn.Parameter(start.repeat(1, len(spec.source), len(spec.target)))
+            self.together = nn.Parameter(torch.eye(spec.grains).repeat(len(SCALES), 1, 1))
 
     def forward(self, source: Tensor, noise: Tensor, style: Tensor | None) -> Tensor:
         """Make the target.
@@ -103,7 +110,7 @@ class FoldedGenerator(nn.Module):
         Args:
             source: `(B, S, I, J, K)`: one-hot structures in label order, background first, or
                 scans on the scale of `medsynth.imaging.intensity`.
-            noise: Standard normal `(B, 1, I, J, K)`.
+            noise: Standard normal `(B, spec.grains, I, J, K)`.
             style: `(B, 2, T, S)`: means and log-spreads, raw units, when `spec.styled`.
 
         Returns:
@@ -120,9 +127,11 @@ class FoldedGenerator(nn.Module):
         features = torch.stack([2 * means - 1, 0.5 * (spreads + 3)], 1).flatten(1)
         paint = _painted(source, means.transpose(1, 2))
         grain = torch.zeros_like(paint)
-        for drawn, amount in zip(every, self.scales, strict=True):
+        for drawn, amount, mixture in zip(every, self.scales, self.together, strict=True):
             strength = _painted(source, spreads.exp().transpose(1, 2) * amount)
-            grain = torch.addcmul(grain, strength, drawn)
+            grain = torch.addcmul(
+                grain, strength, functional.conv3d(drawn, mixture[..., None, None, None])
+            )
         out = self.net(seen, source, features, torch.cat([paint, grain], 1))
         return out.relu() * (1 - source[:, :1])
 
@@ -135,7 +144,7 @@ def _painted(source: Tensor, tables: Tensor) -> Tensor:
 
 
 def _at_scales(noise: Tensor) -> list[Tensor]:
-    """White noise `(B, 1, I, J, K)` at each of `SCALES`, of variance 1, less at the grid's ends.
+    """White noise `(B, N, I, J, K)` at each of `SCALES`, of variance 1, less at the grid's ends.
 
     Source:
         Binomial filters with holes: the à trous transform, Holschneider et al., *Wavelets*, 1989.

@@ -59,12 +59,15 @@ class StylePrior:
         covariance: `(F, F)`, shrunk towards its diagonal.
         shape: `(2, T, S)`.
         reference: Index of the structure, whose own mean stays what it is.
+        shading: Covariance of the logarithm of brightness from place to place, `(T, T)`; None
+            when nobody was shaded enough to tell (`medsynth.imaging.shading`).
     """
 
     mean: np.ndarray
     covariance: np.ndarray
     shape: tuple[int, int, int]
     reference: int
+    shading: np.ndarray | None = None
 
     @classmethod
     def fit(cls, styles: np.ndarray, reference: int) -> "StylePrior":

@@ -20,6 +20,7 @@ from medsynth.core.labels import FINE, LabelScheme, scheme
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap, Volume, bounding_box, require_brain
 from medsynth.errors import ModelError, UsageError
+from medsynth.imaging import shading
 from medsynth.imaging.examples import measure_style, structure_indices
 from medsynth.imaging.generator import Generator, GeneratorSpec, make_generator
 from medsynth.imaging.intensity import UNITS, brain_mask, normalise
@@ -29,7 +30,7 @@ from medsynth.training.memory import keep_freed_memory
 from medsynth.training.precision import Precision, choose_precision
 from medsynth.training.weights import load_model, mismatch, save_model
 
-FORMAT = "medsynth-image/3"
+FORMAT = "medsynth-image/4"
 BYTES_PER_VOXEL = 500
 """Peak memory of a forward pass per voxel of the grid, rounded up from 384 in fp32 with the box's
 widths; only used to decide when to work in windows."""
@@ -134,7 +135,12 @@ class Synthesizer:
             out = self._run(names, key, None).float().cpu()
         else:
             drawn = self.prior.draw(key.fold("style")) if style is None else self.prior.fill(style)
-            out = _in_style(self._run(names, key, drawn).float().cpu(), names[0], drawn)
+            out = self._run(names, key, drawn).float().cpu()
+            if self.prior.shading is not None:
+                cut = labels.affine.copy()
+                cut[:3, 3] += cut[:3, :3] @ [part.start for part in box]
+                out = out * shading.draw(key.fold("coil"), self.prior.shading, names[0] > 0, cut)
+            out = _in_style(out, names[0], drawn)
         data = np.zeros((len(self.spec.target), *labels.shape), np.float32)
         data[(slice(None), *box)] = (out * UNITS).numpy()
         return Volume(data, labels.affine, self.spec.target, labels.source)
@@ -196,8 +202,10 @@ class Synthesizer:
             onehot = torch.eye(len(self.spec.source), dtype=dtype)
             source = nn.functional.embedding(source, onehot).permute(0, 4, 1, 2, 3)
         noise = torch.from_numpy(
-            key.fold("noise").numpy().standard_normal(source.shape[2:], np.float32)
-        )[None, None]
+            key.fold("noise")
+            .numpy()
+            .standard_normal((self.spec.grains, *source.shape[2:]), np.float32)
+        )[None]
         table = None if style is None else torch.from_numpy(style)[None].to(device)
         with torch.inference_mode():
 
@@ -395,6 +403,8 @@ def save(
     if prior is not None:
         tensors["prior.mean"] = torch.from_numpy(prior.mean)
         tensors["prior.covariance"] = torch.from_numpy(prior.covariance)
+        if prior.shading is not None:
+            tensors["prior.shading"] = torch.from_numpy(prior.shading)
     save_model(
         path,
         tensors,
@@ -515,6 +525,7 @@ def load(
             tensors["prior.covariance"].numpy(),
             tuple(shape),
             spec.source.index(REFERENCE),
+            tensors["prior.shading"].numpy() if "prior.shading" in tensors else None,
         )
     )
     name = metadata["target_scheme"]

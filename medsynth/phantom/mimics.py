@@ -80,7 +80,7 @@ PLEXUS: dict[str, tuple[float, Course]] = {
 }
 """The same of choroid plexus, which lies in the ventricles alone."""
 
-SLOW_FLOW = ((0.4, 1.3), (1.0, 1.4), (0.3, 1.0), (0.3, 1.0))
+SLOW_FLOW = ((0.4, 1.3), (1.0, 2.4), (0.3, 1.0), (0.3, 1.0))
 """Factors, drawn by hand and whatever the sequence, by which flow changes what veins show on T1,
 T1c, T2 and FLAIR: spin echoes lose signal, blood that flows into a gradient echo's slices gains
 some."""
@@ -127,7 +127,11 @@ def add(
     arteries = blood * torch.tensor([float(rng.uniform(0.2, 0.8)), 1, 0.35, 0.35])
     slow = Substance(of["BLOOD"][0].t1, float(rng.uniform(40, 130)), of["BLOOD"][0].density)
     veins = torch.from_numpy(protocol.signals(slow, of["BLOOD"][1]))
-    veins *= torch.tensor([float(rng.uniform(low, high)) for low, high in SLOW_FLOW])
+    flow = rng.random(4)
+    flow[T1C] **= 3  # a gain in few people, and a large one
+    veins *= torch.tensor(
+        [low + (high - low) * f for (low, high), f in zip(SLOW_FLOW, flow.tolist(), strict=True)]
+    )
     tuft = Substance(float(rng.uniform(1200, 1800)), float(rng.uniform(100, 220)), 0.85)
     villi = torch.from_numpy(protocol.signals(tuft, float(rng.uniform(0.7, 2))))
     csf, _, white = fractions

@@ -16,7 +16,7 @@ from medsynth.phantom.atlas import atlas
 from medsynth.phantom.fields import Box, blur, smooth_fields
 from medsynth.phantom.signal import Protocol, substances
 
-REVISION = 5
+REVISION = 6
 """Counts up with each change after which the same key makes another phantom."""
 
 BRAIN_MM = ((-87.0, 87.0), (-121.0, 87.0), (-74.0, 81.0))
@@ -37,11 +37,11 @@ BLED = 0.3
 FLAIR = 3
 """Index of the scan."""
 
-WHITE_ON_FLAIR = 0.89
+WHITE_ON_FLAIR = 0.91
 """White matter is darker there than relaxation times say, by magnetisation transfer between slices
 (Dixon et al., Magn. Reson. Imaging 8, 1990); the number was fitted to real scans."""
 
-NAMED = 1 / 3
+NAMED = 1 / 5
 """Share of a voxel from which on it is called a vessel, plexus or meninges: with contrast agent
 they outshine what else is in it."""
 
@@ -223,7 +223,7 @@ def _water(key: Key, box: Box) -> list[Tensor]:
     place: T1 with and without contrast agent alike, and T2 and FLAIR with what water there is."""
     rng = key.numpy()
     t1, t2 = smooth_fields(key.fold("where"), 2, box, float(rng.uniform(3, 6)))
-    before, wet = 1 + float(rng.uniform(0.01, 0.03)) * t1, float(rng.uniform(0.02, 0.08)) * t2
+    before, wet = 1 + float(rng.uniform(0.01, 0.03)) * t1, float(rng.uniform(0, 0.05)) * t2
     return [before, before, 1 + wet, 1 + float(rng.uniform(0.5, 1)) * wet]
 
 
@@ -246,7 +246,7 @@ def _textures(rng: np.random.Generator, name: str, rough: Tensor, fine: Tensor) 
     if rng.random() < 0.35 and name in ("NCR", "ET"):
         strength *= 2  # blood, cysts and solid parts side by side
     t1, t2, flair = (strength * float(rng.uniform(0.5, 1.5)) for _ in range(3))
-    uptake = strength * float(rng.uniform(0.5, 1.5) if name == "ET" else rng.uniform(0.1, 0.6))
+    uptake = strength * float(rng.uniform(0.5, 1.5) if name == "ET" else rng.uniform(0.1, 0.9))
     taken = _alike(rough[0], rough[3], float(rng.uniform(-0.9, 0.3) if name == "ET" else 0))
     wetter = _alike(rough[0], rough[1], float(rng.uniform(-0.9, 0.3)))
     brighter = _alike(wetter, rough[2], float(rng.uniform(0, 0.9)))

@@ -30,6 +30,16 @@ def test_texture_is_met_by_other_noise_of_its_kind_and_not_by_grain() -> None:
     assert _texture_gap(0 * real, real, source) > 1.5
 
 
+def test_scans_that_vary_together_are_not_met_by_scans_that_do_not() -> None:
+    source = functional.one_hot(torch.ones(1, 48, 48, 48, dtype=torch.long), 2)
+    source = source.permute(0, 4, 1, 2, 3).float()
+    fields = [_field(seed, 2) for seed in range(4)]
+    real = torch.cat([fields[0], fields[0]], 1)
+    together, apart = torch.cat([fields[1], fields[1]], 1), torch.cat(fields[2:], 1)
+    assert _texture_gap(together, real, source) < 0.05
+    assert _texture_gap(apart, real, source) > 0.3
+
+
 def test_a_structure_of_a_hundred_thousand_voxels_is_measured_in_fp16() -> None:
     """Its brightness adds up to more than fp16 can hold."""
     torch.manual_seed(0)

@@ -67,7 +67,7 @@ def test_a_crop_equals_the_whole_volume_inside() -> None:
 def test_background_is_exactly_zero_and_scans_are_not_negative() -> None:
     torch.manual_seed(0)
     source = _source(32, 32, 32)
-    out = FoldedGenerator(SPEC)(source, torch.randn(1, 1, 32, 32, 32), torch.rand(1, 2, 4, 8))
+    out = FoldedGenerator(SPEC)(source, torch.randn(1, 4, 32, 32, 32), torch.rand(1, 2, 4, 8))
     assert not out[:, :, source[0, 0] == 1].any()
     assert (out >= 0).all()
 
@@ -78,7 +78,7 @@ def test_a_fresh_generator_paints_by_numbers() -> None:
     source = _source(32, 32, 32)
     style = torch.stack([torch.rand(1, 4, 8), torch.full((1, 4, 8), -3.0)], 1)
     with torch.no_grad():
-        out = FoldedGenerator(SPEC)(source, torch.randn(1, 1, 32, 32, 32), style)
+        out = FoldedGenerator(SPEC)(source, torch.randn(1, 4, 32, 32, 32), style)
     interior = -torch.nn.functional.max_pool3d(-source, 5, 1, 2) > 0.5
     for structure in range(1, 8):
         where = interior[0, structure]
@@ -101,12 +101,25 @@ def test_noise_and_style_change_the_scan_and_nothing_else_does() -> None:
     torch.manual_seed(0)
     generator = FoldedGenerator(SPEC).eval()
     source, style = _source(16, 16, 16), torch.rand(1, 2, 4, 8)
-    one, two = torch.randn(2, 1, 1, 16, 16, 16)
+    one, two = torch.randn(2, 1, 4, 16, 16, 16)
     with torch.no_grad():
         base = generator(source, one, style)
         assert torch.equal(base, generator(source, one, style))
         assert not torch.equal(base, generator(source, two, style))
         assert not torch.equal(base, generator(source, one, style * 0.5))
+
+
+def test_each_scan_has_noise_of_its_own_to_begin_with() -> None:
+    torch.manual_seed(0)
+    source, style = _source(16, 16, 16), torch.rand(1, 2, 4, 8)
+    one = torch.randn(1, 4, 16, 16, 16)
+    two = torch.cat([one[:, :1], torch.randn(1, 3, 16, 16, 16)], 1)
+    generator = FoldedGenerator(SPEC)
+    with torch.no_grad():  # without the network, whose first guesses are small
+        generator.net.out.weight[:, : -2 * 4] = 0
+        moved = (generator(source, one, style) - generator(source, two, style)).abs()
+    assert not moved[:, 0].any()
+    assert moved[:, 1:].flatten(2).mean(2).min() > 0.01
 
 
 @pytest.mark.parametrize("kind", ["folded", "unet"])
@@ -120,6 +133,6 @@ def test_any_channels_to_any_channels(kind: str, direction: str) -> None:
     spec = GeneratorSpec(kind, source, target, labels_in, labels_out, (8, 16), 4)
     x = _source(16, 16, 16) if labels_in else torch.rand(1, len(source), 16, 16, 16)
     style = torch.rand(1, 2, len(target), len(source)) if spec.styled else None
-    out = make_generator(spec)(x, torch.randn(1, 1, 16, 16, 16), style)
+    out = make_generator(spec)(x, torch.randn(1, spec.grains, 16, 16, 16), style)
     assert out.shape == (1, len(target), 16, 16, 16)
     out.mean().backward()

@@ -1,0 +1,74 @@
+"""Shading: what is drawn is what is measured, whatever the grid; scans are made with it."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from medsynth.core.random import Key
+from medsynth.imaging import load, shading
+from medsynth.phantom import make
+
+COVARIANCE = np.array([[0.0025, 0.002, -0.001], [0.002, 0.004, 0.0], [-0.001, 0.0, 0.003]])
+
+
+def _ball(edge_mm: float, shift: int = 0) -> tuple[torch.Tensor, np.ndarray]:
+    """A ball of 70 mm around the origin, and its grid, `shift` voxels of air cut off."""
+    n = round(160 / edge_mm)
+    affine = np.diag([edge_mm, edge_mm, edge_mm, 1.0])
+    affine[:3, 3] = -(n - 1) / 2 * edge_mm + shift * edge_mm
+    at = (np.indices((n - 2 * shift,) * 3) * edge_mm).T + affine[:3, 3]
+    return torch.from_numpy(np.linalg.norm(at, axis=-1).T < 70), affine
+
+
+def test_what_is_drawn_is_what_is_measured() -> None:
+    brain, affine = _ball(4.0)
+    found = [
+        shading.measure(
+            (800 * shading.draw(Key(seed), COVARIANCE, brain, affine)).numpy(),
+            brain.numpy(),
+            affine,
+        )
+        for seed in range(60)
+    ]
+    np.testing.assert_allclose(np.mean(found, 0), COVARIANCE, atol=6e-4)
+
+
+def test_a_place_is_shaded_alike_in_every_grid() -> None:
+    """Cut off, and on voxels half as large; blocks of two of these are compared."""
+    (coarse, at), (cut, there), (fine, here) = _ball(4.0), _ball(4.0, 3), _ball(2.0)
+    one, two, three = (
+        shading.draw(Key(1), COVARIANCE, brain, affine)
+        for brain, affine in ((coarse, at), (cut, there), (fine, here))
+    )
+    three = torch.nn.functional.avg_pool3d(three, 2)
+    inside = (slice(None), *(slice(3, -3),) * 3)
+    assert one.log().abs().max() > 0.1
+    torch.testing.assert_close(one[inside], two, atol=0.01, rtol=0)
+    torch.testing.assert_close(one[:, coarse], three[:, coarse], atol=0.01, rtol=0)
+
+
+def test_texture_is_no_shading_and_a_little_tissue_tells_nothing() -> None:
+    brain, affine = _ball(2.0)
+    rng = np.random.default_rng(0)
+    grain = 1 + 0.1 * rng.standard_normal((3, *brain.shape), np.float32)
+    assert np.diag(shading.measure(grain, brain.numpy(), affine)).max() < 1e-4
+    brain[:74] = False
+    assert np.isnan(shading.measure(grain, brain.numpy(), affine)).all()
+
+
+def test_scans_from_the_box_are_shaded_as_its_phantoms_were() -> None:
+    """By the white matter of a brain; what varies without is texture."""
+    labels = make(Key(5), spacing_mm=2.0).labels
+    model = load("phantom", device="cpu", precision="fp32")
+    assert model.prior is not None
+    asked = model.prior.shading
+    assert asked is not None
+    plain = replace(model, prior=replace(model.prior, shading=None))
+    with_it, without = (
+        shading.measure(one.generate(labels, Key(0)).data, labels.mask("WM"), labels.affine)
+        for one in (model, plain)
+    )
+    share = np.sqrt([np.diag(with_it) / np.diag(asked), np.diag(without) / np.diag(asked)])
+    assert 0.75 < share[0].mean() < 1.25
+    assert share[1].mean() < 0.5
