@@ -21,7 +21,7 @@ from medsynth.core.volume import LabelMap, Volume
 from medsynth.core.words import plural
 from medsynth.errors import ConfigError, DataError
 from medsynth.generation.familiar import ALIKE, unlikeness
-from medsynth.imaging import shading, style, synthesizer
+from medsynth.imaging import style, synthesizer
 from medsynth.imaging.discriminator import PatchDiscriminator, SegmentationDiscriminator
 from medsynth.imaging.examples import LABEL_MAPS, Example, prepare
 from medsynth.imaging.game import ImageBatch, PairGame, SynthesisGame
@@ -158,15 +158,10 @@ def style_prior(config: Config, examples: list[Example]) -> StylePrior | None:
         style.measure({k: v[:, of] for k, v in example.samples.items()}, len(names), len(of))
         for example in examples
     ]
-    shadings = [
-        shading.measure(example.scans[of], example.labels == reference, example.affine)
-        for example in examples
-    ]
-    told = [one for one in shadings if np.isfinite(one).all()]
-    return replace(
-        StylePrior.fit(np.stack(styles), reference),
-        shading=np.mean(told, 0) if told else None,
-    )
+    shadings = [example.shading[np.ix_(of, of)] for example in examples]
+    known = [shading for shading in shadings if np.isfinite(shading).all()]
+    prior = StylePrior.fit(np.stack(styles), reference)
+    return replace(prior, shading=np.mean(known, 0) if known else None)
 
 
 def discriminator(run: Path) -> tuple[torch.nn.Module, int, tuple[str, ...]]:

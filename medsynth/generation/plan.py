@@ -22,9 +22,9 @@ class Job:
         labels: File of that label map, *brain* scheme; None when the case has only tumour
             labels, or none.
         subject: The person behind the label map: splits respect it.
-        key: Style and noise.
+        key: Style, noise and shading.
         guessed: Whether the person is only what the label map's file name says.
-        same_style: Whether other label maps are given the same style and noise.
+        same_style: Whether other label maps are given the same style, noise and shading.
     """
 
     name: str

@@ -21,14 +21,14 @@ from medsynth.core.paths import replacing
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap, Volume, bounding_box
 from medsynth.errors import DataError, GeometryError
-from medsynth.imaging import style
+from medsynth.imaging import shading, style
 from medsynth.imaging.intensity import brain_mask, normalise
 from medsynth.io.nifti import read_labels, read_volume
 
 LABEL_MAPS: dict[str, LabelScheme] = {"brain": BRAIN, "tumour": BRATS2023}
 """What `labels` in a configuration can mean, and the scheme it is brought to."""
 
-FORMAT = 1
+FORMAT = 2
 SAMPLES = 1024
 MARGIN = 2
 
@@ -70,6 +70,12 @@ class Example:
         """Voxel to RAS+ mm."""
         with np.load(self.folder / "samples.npz") as file:
             return file["affine"]
+
+    @cached_property
+    def shading(self) -> np.ndarray:
+        """From `medsynth.imaging.shading.measure`, `(C, C)`; NaN where it cannot be told."""
+        with np.load(self.folder / "samples.npz") as file:
+            return file["coil"]
 
     @cached_property
     def tumour(self) -> np.ndarray:
@@ -205,13 +211,16 @@ def _prepare_one(
         np.savez(
             file,
             tumour=points,
-            affine=_shifted(labels.affine, box),
+            affine=shifted(labels.affine, box),
+            coil=shading.measure(scans, labels.mask(style.REFERENCE)[box], labels.affine)
+            if style.REFERENCE in labels.scheme.abbreviations
+            else np.full((len(scans),) * 2, np.nan),
             **{f"s{k}": v for k, v in samples.items()},  # type: ignore[arg-type]
         )
     return example
 
 
-def _shifted(affine: np.ndarray, box: tuple[slice, slice, slice]) -> np.ndarray:
+def shifted(affine: np.ndarray, box: tuple[slice, slice, slice]) -> np.ndarray:
     """The affine of a part of a grid."""
     result = affine.copy()
     result[:3, 3] += affine[:3, :3] @ [part.start for part in box]

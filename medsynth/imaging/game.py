@@ -271,8 +271,8 @@ def _texture_gap(fake: Tensor, real: Tensor, source: Tensor) -> Tensor:
 
     Texture is the mean absolute difference between voxels that lie `LAGS` apart along an axis and
     in one structure, added up over lags, plus the mean absolute deviation from the structure's
-    mean, of each channel and of the difference of any two, which tells whether they vary together:
-    statistics that noise can meet without meeting the real voxels. The shortest lag sees grain
+    mean; this of the difference of any two channels, too, which tells whether they vary together.
+    Noise can meet these statistics without meeting the real voxels. The shortest lag sees grain
     alone; what is coarser costs distance as long as nothing asks for it, and would be left out.
 
     Source:

@@ -3,7 +3,7 @@
 Knows tensors only. What a scanner and a patient add globally comes in as a *style*: the mean and
 spread of every target channel in every structure (see `medsynth.imaging.style`). The image that
 has these means everywhere, as if painted by numbers, is the starting point; the network adds
-what paint lacks: edges, partial volume, texture, folds and shading.
+what paint lacks: edges, partial volume, texture and folds.
 """
 
 from collections.abc import Mapping
@@ -70,7 +70,7 @@ class GeneratorSpec:
 
     @property
     def grains(self) -> int:
-        """Channels of noise: one for each scan that is made, so that textures may differ."""
+        """Channels of noise: with styles one for each scan, so that textures may differ."""
         return len(self.target) if self.styled else 1
 
     @property

@@ -16,8 +16,8 @@ BLOCK_MM = 32.0
 """Edge of the blocks of white matter whose mean brightness is compared; those of 16 mm are moved
 nearly as much by texture and by what else is in a voxel."""
 
-LEAST = 0.1
-"""Least share of a block that has to be white matter."""
+LEAST, FEWEST_BLOCKS = 0.1, 10
+"""Least share of a block that has to be white matter, and how many such blocks tell anything."""
 
 SCALE_MM = 64.0
 """Two places so far apart are shaded alike to 0.6, as in phantoms; coils reach as far."""
@@ -37,23 +37,25 @@ def measure(scans: np.ndarray, where: np.ndarray, affine: np.ndarray) -> np.ndar
 
     Returns:
         Covariance over blocks of the logarithm of the tissue's mean brightness, `(T, T)`; NaN
-        where fewer than ten blocks have enough of it.
+        where fewer than `FEWEST_BLOCKS` have enough of it.
     """
     edges = np.maximum(np.round(BLOCK_MM / _spacing_mm(affine)), 1).astype(int)
+    where = where & (scans > 0).all(0)  # a scan may end before the label map does
     at = np.argwhere(where)
     blocks = np.ceil(np.array(where.shape) / edges).astype(int)
     index = np.ravel_multi_index((at // edges).T, blocks)
     count = np.bincount(index, minlength=blocks.prod())
     enough = count >= LEAST * edges.prod()
-    if enough.sum() < 10:
-        return np.full((len(scans),) * 2, np.nan)
     sums = [np.bincount(index, scan[where], blocks.prod()) for scan in scans]
     means = np.stack(sums)[:, enough] / count[enough]
-    return np.cov(np.log(np.maximum(means, 1e-3)))
+    if enough.sum() < FEWEST_BLOCKS:
+        return np.full((len(scans),) * 2, np.nan)
+    return np.cov(np.log(means)).reshape(len(scans), -1)
 
 
 def draw(key: Key, covariance: np.ndarray, brain: Tensor, affine: np.ndarray) -> Tensor:
-    """Factors of brightness, float32 `(T, I, J, K)`, the same in all grids over one brain.
+    """Factors of brightness, float32 `(T, I, J, K)`, in all grids over one brain within a per cent
+    the same. Every brain is shaded as strongly as the covariance says, the mean of a cohort.
 
     Args:
         key: Which.
@@ -76,12 +78,13 @@ def draw(key: Key, covariance: np.ndarray, brain: Tensor, affine: np.ndarray) ->
     ]
     fields = np.einsum("tw,twi,twj,twk->tijk", np.exp(1j * start), *along, optimize=True).real
     inside = brain.numpy()[np.ix_(*(at.round().astype(int) for at in nodes))]
-    known = fields[:, inside] if inside.any() else fields.reshape(count, -1)
-    fields -= known.mean(1)[:, None, None, None]
-    fields /= np.maximum(known.std(1), 1e-6)[:, None, None, None]
+    there = fields[:, inside] if inside.any() else fields.reshape(count, -1)
+    fields -= there.mean(1)[:, None, None, None]
+    # of something small the waves are a slope, which is not to be made steep
+    fields /= np.maximum(there.std(1), 0.5 * np.sqrt(WAVES / 2))[:, None, None, None]
     values, vectors = np.linalg.eigh(covariance)
-    mixture = vectors * np.sqrt(np.maximum(values, 0))
-    logs = torch.from_numpy(np.einsum("st,tijk->sijk", mixture, fields).astype(np.float32))
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T  # the one without signs to choose
+    logs = torch.from_numpy(np.einsum("st,tijk->sijk", root, fields).astype(np.float32))
     shape = tuple(brain.shape)
     fine = functional.interpolate(logs[None], shape, mode="trilinear", align_corners=True)
     return fine[0].exp()

@@ -60,7 +60,7 @@ class StylePrior:
         shape: `(2, T, S)`.
         reference: Index of the structure, whose own mean stays what it is.
         shading: Covariance of the logarithm of brightness from place to place, `(T, T)`; None
-            when nobody was shaded enough to tell (`medsynth.imaging.shading`).
+            when nobody had enough of the reference to tell (`medsynth.imaging.shading`).
     """
 
     mean: np.ndarray

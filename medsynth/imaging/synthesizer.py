@@ -21,7 +21,7 @@ from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap, Volume, bounding_box, require_brain
 from medsynth.errors import ModelError, UsageError
 from medsynth.imaging import shading
-from medsynth.imaging.examples import measure_style, structure_indices
+from medsynth.imaging.examples import measure_style, shifted, structure_indices
 from medsynth.imaging.generator import Generator, GeneratorSpec, make_generator
 from medsynth.imaging.intensity import UNITS, brain_mask, normalise
 from medsynth.imaging.style import MIN_VOXELS, REFERENCE, StylePrior
@@ -108,7 +108,7 @@ class Synthesizer:
 
         Args:
             labels: Tissue and tumour in the *brain* scheme, any grid.
-            key: Style and noise; the same key gives the same scan.
+            key: Style, noise and shading; the same key gives the same scan.
             style: `(2, T, S)` to meet instead of a drawn one; NaN entries are filled in.
 
         Returns:
@@ -137,9 +137,8 @@ class Synthesizer:
             drawn = self.prior.draw(key.fold("style")) if style is None else self.prior.fill(style)
             out = self._run(names, key, drawn).float().cpu()
             if self.prior.shading is not None:
-                cut = labels.affine.copy()
-                cut[:3, 3] += cut[:3, :3] @ [part.start for part in box]
-                out = out * shading.draw(key.fold("coil"), self.prior.shading, names[0] > 0, cut)
+                where = names[0] > 0, shifted(labels.affine, box)
+                out = out * shading.draw(key.fold("coil"), self.prior.shading, *where)
             out = _in_style(out, names[0], drawn)
         data = np.zeros((len(self.spec.target), *labels.shape), np.float32)
         data[(slice(None), *box)] = (out * UNITS).numpy()

@@ -83,7 +83,7 @@ PLEXUS: dict[str, tuple[float, Course]] = {
 SLOW_FLOW = ((0.4, 1.3), (1.0, 2.4), (0.3, 1.0), (0.3, 1.0))
 """Factors, drawn by hand and whatever the sequence, by which flow changes what veins show on T1,
 T1c, T2 and FLAIR: spin echoes lose signal, blood that flows into a gradient echo's slices gains
-some."""
+some: much in one person of ten, little in most."""
 
 BENDS_MM = 2.5
 """How far, in standard deviations, a course strays."""
@@ -128,7 +128,7 @@ def add(
     slow = Substance(of["BLOOD"][0].t1, float(rng.uniform(40, 130)), of["BLOOD"][0].density)
     veins = torch.from_numpy(protocol.signals(slow, of["BLOOD"][1]))
     flow = rng.random(4)
-    flow[T1C] **= 3  # a gain in few people, and a large one
+    flow[T1C] **= 3  # much in one person of ten
     veins *= torch.tensor(
         [low + (high - low) * f for (low, high), f in zip(SLOW_FLOW, flow.tolist(), strict=True)]
     )

@@ -186,7 +186,7 @@ def _signals(
     """T1, T1c, T2, FLAIR before the scanner, `(4, I, J, K)`, and shares of `FINE`."""
     of = substances(key.fold("tissue"))
     rng = key.fold("texture").numpy()
-    healthy = _water(key.fold("healthy"), box)
+    healthy = _unevenness(key.fold("healthy"), box)
     rough = smooth_fields(key.fold("rough"), 4, box, float(rng.uniform(2.5, 5)))
     fine = smooth_fields(key.fold("fine"), 1, box, max(1.2, box.spacing_mm))[0]
     signals = torch.zeros(4, *box.shape)
@@ -218,7 +218,7 @@ def _signals(
     return signals, shares
 
 
-def _water(key: Key, box: Box) -> list[Tensor]:
+def _unevenness(key: Key, box: Box) -> list[Tensor]:
     """Factors `(I, J, K)` by which T1, T1c, T2 and FLAIR of healthy tissue differ from place to
     place: T1 with and without contrast agent alike, and T2 and FLAIR with what water there is."""
     rng = key.numpy()
@@ -231,10 +231,10 @@ def _textures(rng: np.random.Generator, name: str, rough: Tensor, fine: Tensor) 
     """Factors `(I, J, K)` by which T1, T1c, T2 and FLAIR of a tumour's structure differ from place
     to place.
 
-    What makes T1 uneven does so before and after contrast agent; T1c is uneven by itself where
-    agent is taken up, so that bright tissue and enhancing tissue differ. Where tissue is wetter, T1
-    is mostly darker and T2 brighter, and FLAIR mostly goes with T2. By how much, each person's
-    tumour has its own.
+    What makes T1 uneven does so before and after contrast agent; T1c is uneven by itself, most
+    where agent is taken up, so that bright tissue and enhancing tissue differ. Where tissue is
+    wetter, T1 is mostly darker and T2 brighter, and FLAIR mostly goes with T2. By how much, each
+    person's tumour has its own.
 
     Args:
         rng: What is drawn.

@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from medsynth.core.labels import BRAIN
 from medsynth.core.random import Key
+from medsynth.core.volume import LabelMap
 from medsynth.imaging import load, shading
 from medsynth.phantom import make
 
@@ -42,6 +44,13 @@ def test_a_place_is_shaded_alike_in_every_grid() -> None:
         for brain, affine in ((coarse, at), (cut, there), (fine, here))
     )
     three = torch.nn.functional.avg_pool3d(three, 2)
+    turned = np.array([[0, 0, 5.0, -80], [-3.2, 2.4, 0, 10], [2.4, 3.2, 0, -100], [0, 0, 0, 1]])
+    grid = np.indices((40, 48, 33))
+    place = np.einsum("ab,bijk->aijk", turned[:3, :3], grid) + turned[:3, 3, None, None, None]
+    other = torch.from_numpy(np.linalg.norm(place, axis=0) < 70)
+    found = shading.draw(Key(1), COVARIANCE, other, turned)[:, other].numpy()
+    nearest = np.rint((place[:, other.numpy()] - at[:3, 3:]) / 4).astype(int)
+    assert np.abs(found - one.numpy()[:, *nearest]).max() < 0.05
     inside = (slice(None), *(slice(3, -3),) * 3)
     assert one.log().abs().max() > 0.1
     torch.testing.assert_close(one[inside], two, atol=0.01, rtol=0)
@@ -53,8 +62,31 @@ def test_texture_is_no_shading_and_a_little_tissue_tells_nothing() -> None:
     rng = np.random.default_rng(0)
     grain = 1 + 0.1 * rng.standard_normal((3, *brain.shape), np.float32)
     assert np.diag(shading.measure(grain, brain.numpy(), affine)).max() < 1e-4
+    grain[:, :24] = 0  # a scan that ends early
+    assert np.diag(shading.measure(grain, brain.numpy(), affine)).max() < 3e-3
     brain[:74] = False
     assert np.isnan(shading.measure(grain, brain.numpy(), affine)).all()
+
+
+def test_one_scan_is_shaded_too() -> None:
+    brain, affine = _ball(4.0)
+    factors = shading.draw(Key(0), COVARIANCE[:1, :1], brain, affine)
+    assert factors.shape == (1, *brain.shape)
+    assert shading.measure(factors.numpy(), brain.numpy(), affine).shape == (1, 1)
+
+
+def test_air_around_a_brain_changes_nothing() -> None:
+    """Shading is tied to places, not to voxels of the grid."""
+    brain, affine = _ball(4.0)
+    values = brain.numpy().astype(np.uint8) * BRAIN.value("WM")
+    moved = affine.copy()
+    moved[:3, 3] -= 4.0 * np.array([3, 0, 5])
+    model = load("phantom", device="cpu", precision="fp32")
+    one, two = (
+        model.generate(LabelMap(data, where, BRAIN), Key(0)).data
+        for data, where in ((values, affine), (np.pad(values, ((3, 1), (0, 0), (5, 0))), moved))
+    )
+    np.testing.assert_allclose(two[:, 3:-1, :, 5:], one, rtol=1e-4, atol=0.1)
 
 
 def test_scans_from_the_box_are_shaded_as_its_phantoms_were() -> None:
