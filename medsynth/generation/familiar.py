@@ -11,6 +11,7 @@ import numpy as np
 
 from medsynth.core.labels import TISSUE
 from medsynth.core.volume import LabelMap
+from medsynth.imaging.style import MIN_VOXELS
 
 HUMAN_ML = (700, 2000)
 """Brains with their cerebrospinal fluid, from small children to the largest adults. Half a
@@ -56,7 +57,8 @@ def oddities(
         labels: A map in the *brain* scheme.
         known_mm: Smallest and largest voxels that the model was trained on; None when it does not
             say.
-        unseen: Structures that none of its training cases had.
+        unseen: Structures that none of its training cases had `MIN_VOXELS` of; who has fewer
+            lacks no more than they did.
 
     Returns:
         At most one of each kind; nothing for a map like those that the model was trained on.
@@ -67,7 +69,8 @@ def oddities(
         if factor > ALIKE:
             odd.append(Odd("far" if factor > FAR else "unlike", labels.spacing_mm))
     voxels = np.bincount(labels.data.reshape(-1), minlength=256)
-    present = [x.abbreviation for x in labels.scheme.labels[1:] if voxels[x.value]]
+    of = {x.abbreviation: voxels[x.value] for x in labels.scheme.labels[1:]}
+    present = [name for name, count in of.items() if count]
     volume_ml = float(voxels[1:].sum()) * labels.voxel_mm3 / 1000
     if volume_ml < HUMAN_ML[0]:
         odd.append(Odd("small", (volume_ml,)))
@@ -76,7 +79,7 @@ def oddities(
     for kind, names in (
         ("cut", tuple(_cut(labels))),
         ("lacking", tuple(name for name in TISSUE if name not in present)),
-        ("unseen", tuple(name for name in present if name in unseen)),
+        ("unseen", tuple(name for name in present if name in unseen and of[name] >= MIN_VOXELS)),
     ):
         if names:
             odd.append(Odd(kind, names))
