@@ -54,7 +54,7 @@ class Generate:
         model: A run, its model.safetensors, or a name in the box.
         source: A label map, a folder of them, or a cohort.json.
         out: `OUT/<case>/<case>-t1n.nii.gz …`, `OUT/cohort.json`, `OUT/failures.json`.
-        per_case: Scans per label map, each with its own style and noise.
+        per_case: Scans per label map, each with its own style, noise and shading.
         same_style: Give all label maps the same styles and noise.
         seed: Root of styles and noise.
         shard: `0/8` … `7/8`: this process's share.
