@@ -31,7 +31,7 @@ class SegmentationDiscriminator(nn.Module):
 
     def forward(self, scans: Tensor) -> Tensor:
         """`(B, T, I, J, K)` → logits `(B, 1 + structures, I, J, K)`; the first one says *fake*."""
-        return self.net(4 * scans - 2)
+        return self.net([4 * scans - 2])
 
 
 class PatchDiscriminator(nn.Module):

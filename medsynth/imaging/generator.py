@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from medsynth.imaging.network import FoldedUNet
 
@@ -102,7 +101,6 @@ class FoldedGenerator(nn.Module):
             _start_as_paint(self.net.out, len(spec.target))
             start = torch.tensor([amount for *_, amount in SCALES]).view(-1, 1, 1)
             self.scales = nn.Parameter(start.repeat(1, len(spec.source), len(spec.target)))
-            self.together = nn.Parameter(torch.eye(spec.grains).repeat(len(SCALES), 1, 1))
 
     def forward(self, source: Tensor, noise: Tensor, style: Tensor | None) -> Tensor:
         """Make the target.
@@ -118,20 +116,18 @@ class FoldedGenerator(nn.Module):
         """
         if not self.spec.labels_in:
             brain = (source > 0).any(1, keepdim=True)
-            return self.net(4 * source - 2 * brain)  # centred, or the first layers learn slowly
-        every = _at_scales(noise)
-        seen = torch.cat([source, *every], 1)
+            return self.net([4 * source - 2 * brain])  # centred, or the first layers learn slowly
+        every = _at_scales(noise.contiguous(memory_format=torch.channels_last_3d))
+        seen = [source, *every]
         if not self.spec.styled or style is None:
             return self.net(seen, source)
         means, spreads = style[:, 0], style[:, 1]
         features = torch.stack([2 * means - 1, 0.5 * (spreads + 3)], 1).flatten(1)
         paint = _painted(source, means.transpose(1, 2))
         grain = torch.zeros_like(paint)
-        for drawn, amount, mixture in zip(every, self.scales, self.together, strict=True):
+        for drawn, amount in zip(every, self.scales, strict=True):
             strength = _painted(source, spreads.exp().transpose(1, 2) * amount)
-            grain = torch.addcmul(
-                grain, strength, functional.conv3d(drawn, mixture[..., None, None, None])
-            )
+            grain.addcmul_(strength, drawn)
         out = self.net(seen, source, features, torch.cat([paint, grain], 1))
         return out.relu() * (1 - source[:, :1])
 
@@ -150,14 +146,16 @@ def _at_scales(noise: Tensor) -> list[Tensor]:
         Binomial filters with holes: the à trous transform, Holschneider et al., *Wavelets*, 1989.
     """
     scales = []
+    spare, blurred = torch.empty_like(noise), torch.empty_like(noise)  # fresh memory is slow
     for reaches, factor, _ in SCALES:
         for reach, axis in product(reaches, (2, 3, 4)):
-            n, blurred = noise.shape[axis] - reach, 0.5 * noise
+            torch.mul(noise, 2, out=blurred)
+            n = noise.shape[axis] - reach
             if n > 0:
-                blurred.narrow(axis, reach, n).add_(noise.narrow(axis, 0, n), alpha=0.25)
-                blurred.narrow(axis, 0, n).add_(noise.narrow(axis, reach, n), alpha=0.25)
-            noise = blurred
-        noise = factor * noise
+                blurred.narrow(axis, reach, n).add_(noise.narrow(axis, 0, n))
+                blurred.narrow(axis, 0, n).add_(noise.narrow(axis, reach, n))
+            noise, blurred, spare = blurred, spare, blurred
+        noise = factor / 4 ** (3 * len(reaches)) * noise
         scales.append(noise)
     return scales
 

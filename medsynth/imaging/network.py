@@ -143,14 +143,14 @@ class FoldedUNet(nn.Module):
 
     def forward(
         self,
-        x: Tensor,
+        x: Sequence[Tensor],
         condition: Tensor | None = None,
         style: Tensor | None = None,
         late: Tensor | None = None,
     ) -> Tensor:
-        """`(B, inputs, I, J, K)` → `(B, outputs, I, J, K)`."""
+        """Channels side by side, all together `(B, inputs, I, J, K)` → `(B, outputs, I, J, K)`."""
         at = _pyramid(condition, len(self.down) + 2)
-        h = _active(self.enter(x))
+        h = _active(_side_by_side(self.enter, x))
         skips = []
         for down, encode in zip(self.down, self.encode, strict=True):
             skips.append(h)
@@ -163,7 +163,16 @@ class FoldedUNet(nn.Module):
         h = self.leave(_active(_norm(h)))
         h = self.full(_active(self.full_norm(h, at[0], style)))
         h = _active(h)
-        return self.out(h if late is None else torch.cat([h, late], 1))
+        return _side_by_side(self.out, [h] if late is None else [h, late])
+
+
+def _side_by_side(conv: nn.Conv3d, parts: Sequence[Tensor]) -> Tensor:
+    """A convolution of `torch.cat(parts, 1)`, which is large and never made."""
+    weights = conv.weight.split([part.shape[1] for part in parts], 1)
+    first = functional.conv3d(parts[0], weights[0], conv.bias, conv.stride, conv.padding)
+    for part, weight in zip(parts[1:], weights[1:], strict=True):
+        first += functional.conv3d(part, weight, None, conv.stride, conv.padding)
+    return first
 
 
 def _active(x: Tensor) -> Tensor:

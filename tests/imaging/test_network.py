@@ -39,6 +39,18 @@ def test_a_fold_sees_one_block_and_begins_without_a_checkerboard() -> None:
     assert torch.equal(double(halve(unfolded)), unfolded)
 
 
+def test_channels_side_by_side_are_channels_of_one_tensor() -> None:
+    torch.manual_seed(0)
+    net = FoldedUNet(5, 2, (6, 8), 4, late=3).eval()
+    x, late = torch.randn(1, 5, 8, 8, 8), torch.randn(1, 3, 8, 8, 8)
+    with torch.no_grad():
+        whole = net([x], late=late)
+        apart = net([x[:, :1], x[:, 1:4], x[:, 4:]], late=late)
+        moved = net([x[:, :1], x[:, 2:], x[:, 1:2]], late=late)
+    torch.testing.assert_close(apart, whole)
+    assert (moved - whole).abs().max() > 1e-3
+
+
 def test_half_is_the_mean_of_eight() -> None:
     x = torch.arange(8.0).reshape(1, 1, 2, 2, 2)
     assert halve(x).item() == 3.5
@@ -54,11 +66,11 @@ def test_a_crop_equals_the_whole_volume_inside() -> None:
         torch.randn(1, 5),
     )
     with torch.no_grad():
-        whole = net(x, condition, style)
-        crop = net(x[:, :, :48], condition[:, :, :48], style)
+        whole = net([x], condition, style)
+        crop = net([x[:, :, :48]], condition[:, :, :48], style)
         far = x.clone()
         far[:, :, 60:] = 100
-        moved = net(far, condition, style)
+        moved = net([far], condition, style)
     torch.testing.assert_close(crop[:, :, :16], whole[:, :, :16], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(moved[:, :, :16], whole[:, :, :16], atol=0, rtol=0)
     assert (moved[:, :, 60:] - whole[:, :, 60:]).abs().max() > 0.1
