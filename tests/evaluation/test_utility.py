@@ -330,6 +330,7 @@ class Sure(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.register_buffer("shown", torch.zeros(len(BRATS2023.labels)))
 
     def forward(self, scans: torch.Tensor, *_: object) -> torch.Tensor:
         scores = torch.full((len(scans), len(BRATS2023.labels), *scans.shape[2:]), -9.0)
@@ -350,6 +351,31 @@ def test_what_counted_more_in_the_loss_must_be_surer_to_be_named() -> None:
     assert (named == BRATS2023.value("ET")).all()
 
 
+def test_a_tumour_is_read_by_what_it_is_made_of_itself() -> None:
+    """Scores of a world of one mixture become those of another, by Bayes, without being told it;
+    how likely tumour is does not change."""
+    names, scheme = ("NCR", "ED", "ET"), BRATS2023
+    at = [scheme.abbreviations.index(name) for name in names]
+    learnt, own = torch.tensor([0.35, 0.4, 0.25]), torch.tensor([0.59, 0.4, 0.01])
+    rng = np.random.default_rng(0)
+    made_of = torch.from_numpy(rng.choice(3, (30, 30, 30), p=[0.59, 0.4, 0.01]))
+    seen = made_of + 0.7 * torch.from_numpy(rng.standard_normal(made_of.shape))
+    evidence = -((seen - torch.arange(3).view(-1, 1, 1, 1)) ** 2) / (2 * 0.7**2)
+    scores = torch.full((4, 30, 30, 30), -9.0)
+    scores[at] = (evidence + learnt.log().view(-1, 1, 1, 1)).float()
+    shown = torch.zeros(4)
+    shown[0], shown[at] = 5000, 1000 * learnt
+    brain = torch.ones(made_of.shape, dtype=torch.bool)
+    adjusted = segmentors._own_shares(scores, shown, brain, scheme)
+    wanted = (evidence + own.log().view(-1, 1, 1, 1)).softmax(0).float()
+    torch.testing.assert_close(adjusted[at].softmax(0), wanted, atol=0.05, rtol=0)
+    torch.testing.assert_close(adjusted[at].logsumexp(0), scores[at].logsumexp(0))
+    assert torch.equal(adjusted[0], scores[0])
+    right = [(s[at].argmax(0) == made_of).float().mean() for s in (scores, adjusted)]
+    assert right[1] > right[0] + 0.02
+    assert torch.equal(segmentors._own_shares(scores, 0 * shown, brain, scheme), scores)
+
+
 class Drawn(torch.nn.Module):
     """A network that sees what is drawn: the first scan is the structure's index, over 10; what it
     takes for enhancing tumour could be white matter, too."""
@@ -357,6 +383,7 @@ class Drawn(torch.nn.Module):
     def __init__(self, scheme: LabelScheme) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.register_buffer("shown", torch.zeros(len(scheme.labels)))
         self.scheme = scheme
 
     def forward(self, scans: torch.Tensor, *_: object) -> torch.Tensor:
@@ -415,6 +442,7 @@ class Asked(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.register_buffer("shown", torch.zeros(len(BRATS2023.labels)))
         self.sizes: set[tuple[int, ...]] = set()
 
     def forward(self, scans: torch.Tensor) -> torch.Tensor:
