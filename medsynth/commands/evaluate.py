@@ -184,7 +184,7 @@ def _segmentor(
     path = out / f"segmentor-{hashlib.sha256(told.encode()).hexdigest()[:12]}.safetensors"
     if path.exists():  # DynUNet has its weights under several names, and the file under one
         weights = load_model(path)[0]
-        if set(weights) != set(dict(network.named_parameters())):
+        if set(weights) != set(_tensors(network)):
             raise ModelError("the weights of that segmentor", "others", path, "Remove the file.")
         network.load_state_dict(weights, strict=False)
         return network.eval().requires_grad_(False).to(device)
@@ -196,8 +196,13 @@ def _segmentor(
         recipe, [(examples, recipe.steps)], scheme, len(modalities),
         lambda steps, total: console.progress(steps, total, "train segmentor", "step"),
     )  # fmt: skip
-    save_model(path, dict(network.named_parameters()), {"format": "medsynth-segmentor/1"})
+    save_model(path, _tensors(network), {"format": "medsynth-segmentor/1"})
     return network
+
+
+def _tensors(network: "torch.nn.Module") -> "dict[str, torch.Tensor]":
+    """Weights and what else a network knows, each under one name."""
+    return dict(network.named_parameters()) | dict(network.named_buffers())
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ LIMITS = (
     "with 1. It may score higher on synthetic scans than on real ones when they are too clean.",
     "Tissue labels of real scans come from an algorithm, not from people.",
     segmentors.SATELLITES,
-    segmentors.OWN_SHARES,
+    segmentors.OWN_PRIORS,
 )
 
 

@@ -73,15 +73,19 @@ SATELLITES = (
 )
 """What a reader of their scores has to know."""
 
-SHARES_STEPS = 50
+EM_STEPS = 50
 """Steps of expectation maximisation for what a tumour is made of."""
 
-OWN_SHARES = (
+RARE = 1e-3
+"""Least share of the tumour that training showed for a structure whose prior may change."""
+
+OWN_PRIORS = (
     "A `dynunet` estimates from each person's scans what shares of the tumour are necrosis, oedema "
-    "and enhancing, instead of taking those of its training; what it finds hardly any of, it does "
-    "not name. So a trace of enhancement may be missed."
+    "and enhancing, instead of taking those of its training (expectation maximisation, Saerens et "
+    "al. 2002); what it finds hardly any of, it does not name. So a trace of enhancement may be "
+    "missed."
 )
-"""The same of `_own_shares`."""
+"""The same of `_with_own_priors`."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +115,10 @@ class Recipe:
 
 class SegmentationGame:
     """One player that names voxels: Dice and cross-entropy, no opponent. Its network counts the
-    voxels of each structure that it is shown, `shown`.
+    voxels of each structure that it is shown, `voxels_seen`.
 
     Args:
-        network: Scans → scores.
+        network: Scans → scores, with a buffer `voxels_seen`, `(L,)`.
         scheme: What it names; structures count as `WEIGHTS` says.
     """
 
@@ -123,14 +127,13 @@ class SegmentationGame:
     def __init__(self, network: nn.Module, scheme: LabelScheme) -> None:
         from monai.losses import DiceCELoss
 
-        network.register_buffer("shown", torch.zeros(len(scheme.labels)))
         self.players = nn.ModuleDict({"generator": network})
         self._loss = DiceCELoss(softmax=True, weight=_weights(scheme))
 
     def loss(self, phase: str, batch: Any, noise: Noise) -> tuple[Tensor, Metrics]:
         """Loss of one micro-batch."""
         network = self.players["generator"]
-        network.get_buffer("shown").add_(batch.target.sum((0, 2, 3, 4)))
+        network.get_buffer("voxels_seen").add_(batch.target.sum((0, 2, 3, 4)))
         out = network(batch.source)
         loss = self._loss.to(out.device)(out.float(), batch.target.float())
         return loss, {"loss": loss.detach()}
@@ -219,6 +222,8 @@ def _course(
         augmentation=USUAL if recipe.augmented else PLAIN,
         seed=recipe.seed,
     )
+    if recipe.kind == "dynunet":  # a network that is fine-tuned forgets what it began with
+        trainer.game.players["generator"].get_buffer("voxels_seen").zero_()
     batches = supply.batches(
         trainer.step,
         rank=0,
@@ -260,6 +265,7 @@ def _game(kind: str, channels: int, scheme: LabelScheme) -> tuple[Game, Mapping[
         filters=UNET_WIDTHS,
         norm_name=("INSTANCE", {"affine": True}),
     )
+    network.register_buffer("voxels_seen", torch.zeros(count))
     return SegmentationGame(network, scheme), {"generator": 2e-3}
 
 
@@ -271,7 +277,7 @@ def predict(
 
     A `dynunet` has learnt the scores of a world in which structures are as much more frequent as
     they count in its loss; their logarithms are taken off, so that it names what is likeliest. What
-    a tumour is made of is asked of this person's, not of those that it was shown (`_own_shares`).
+    a tumour is made of it takes from this person, not from training (`_with_own_priors`).
     Specks of tumour (`SPECK`) are named as what else is likeliest there.
 
     Args:
@@ -308,61 +314,66 @@ def predict(
     brain = np.asarray((scans > 0).any(0))
     if kind == "dynunet":
         scores -= _weights(scheme).log().view(-1, 1, 1, 1)
-        scores = _own_shares(
-            scores, network.get_buffer("shown").cpu(), torch.from_numpy(brain), scheme
-        )
-    index = _without_specks(scores.numpy(), brain, scheme)
+        index = scores.argmax(0).numpy() * brain
+        where = torch.from_numpy(brain & ~_specks(index, scheme))
+        scores = _with_own_priors(scores, network.get_buffer("voxels_seen").cpu(), where, scheme)
+    index = scores.argmax(0).numpy() * brain
+    speck = _specks(index, scheme)
+    healthy = ~np.isin(scheme.abbreviations, scheme.members("WT"))
+    index[speck] = np.flatnonzero(healthy)[scores.numpy()[:, speck][healthy].argmax(0)]
     return np.asarray(scheme.values, np.uint8)[index]
 
 
-def _own_shares(scores: Tensor, shown: Tensor, brain: Tensor, scheme: LabelScheme) -> Tensor:
-    """Scores `(L, I, J, K)` for a tumour whose structures have the shares that this one has.
+def _with_own_priors(
+    scores: Tensor, voxels_seen: Tensor, where: Tensor, scheme: LabelScheme
+) -> Tensor:
+    """Scores `(L, I, J, K)` with class priors of this person's tumour instead of the training's.
 
-    People's tumours differ most by what they are made of: a core that hardly enhances, none at all.
-    Shares are those that make the scores of the voxels that are called tumour likeliest, found by
-    expectation maximisation; how likely a voxel is tumour at all stays as it is.
+    People's tumours differ most by what they are made of: a core that hardly enhances, none at all
+    (*prior shift*). The priors of necrosis, oedema and enhancing tumour, given tumour, are those
+    that make the scans likeliest, found by expectation maximisation over the voxels that are more
+    likely tumour than not. How likely a voxel is tumour at all stays as it is.
 
     Args:
-        scores: Logarithms of probabilities, but for a constant.
-        shown: Voxels of each structure that training showed, `(L,)`.
-        brain: Where to look, `(I, J, K)`.
+        scores: Logarithms of probabilities, up to a constant of each voxel.
+        voxels_seen: Of each structure, in training, `(L,)`; one that was hardly seen (`RARE`)
+            takes no part.
+        where: Voxels to estimate from, boolean `(I, J, K)`.
         scheme: Names of the structures.
 
     Source:
-        Saerens et al., Neural Computation 14(1), 2002.
+        Saerens, Latinne and Decaestecker, Adjusting the outputs of a classifier to new a priori
+        probabilities, Neural Computation 14(1), 2002.
     """
-    tumour = torch.from_numpy(np.isin(scheme.abbreviations, scheme.members("WT"))) & (shown > 0)
+    tumour = torch.from_numpy(np.isin(scheme.abbreviations, scheme.members("WT")))
+    tumour &= voxels_seen > RARE * voxels_seen[tumour].sum()
     if tumour.sum() < 2:
         return scores
     of, rest = scores[tumour], scores[~tumour]
-    called = brain & (of.logsumexp(0) > rest.logsumexp(0))
+    called = where & (of.logsumexp(0) > rest.logsumexp(0))
     if not called.any():
         return scores
-    learnt = shown[tumour].double() / shown[tumour].sum()
-    likely = of[:, called].double().softmax(0) / learnt[:, None]
-    shares = learnt
-    for _ in range(SHARES_STEPS):
-        each = likely * shares[:, None]
-        shares = (each / each.sum(0)).mean(1)
-    own = of + (shares / learnt).clamp_min(1e-9).log().float().view(-1, 1, 1, 1)
-    scores = scores.clone()
-    scores[tumour] = own - own.logsumexp(0) + of.logsumexp(0)
-    return scores
+    learnt = voxels_seen[tumour].double() / voxels_seen[tumour].sum()
+    likelihood = of[:, called].double().softmax(0) / learnt[:, None]
+    priors = learnt
+    for _ in range(EM_STEPS):
+        joint = likelihood * priors[:, None]
+        priors = (joint / joint.sum(0)).mean(1)
+    own = of + (priors / learnt).clamp_min(1e-9).log().float().view(-1, 1, 1, 1)
+    adjusted = scores.clone()
+    adjusted[tumour] = own - own.logsumexp(0) + of.logsumexp(0)
+    return adjusted
 
 
-def _without_specks(scores: np.ndarray, brain: np.ndarray, scheme: LabelScheme) -> np.ndarray:
-    """Structure that is likeliest by scores `(L, I, J, K)`, its index `(I, J, K)`; 0 outside of
-    the brain."""
-    index = scores.argmax(0) * brain
+def _specks(index: np.ndarray, scheme: LabelScheme) -> np.ndarray:
+    """Where tumour is named in specks, boolean `(I, J, K)`, by indices of structures."""
     tumour = np.isin(scheme.abbreviations, scheme.members("WT"))
     # what lies around a cavity is one piece
     lesion = np.isin(scheme.abbreviations, scheme.members("lesion"))
     pieces, count = ndimage.label(lesion[index], TOUCHING)
     named = tumour[index]
     voxels = np.bincount(pieces[named], minlength=count + 1)
-    speck = named & (voxels < SPECK * voxels.max())[pieces]
-    index[speck] = np.flatnonzero(~tumour)[scores[:, speck][~tumour].argmax(0)]
-    return index
+    return named & (voxels < SPECK * voxels.max())[pieces]
 
 
 def windows(kind: str, patch: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
@@ -392,4 +403,4 @@ def habits(kind: str) -> list[Any]:
     results and kept networks of others must not be taken for it."""
     if kind == "gan":
         return [asdict(USUAL), GAN_WIDTHS, GAN_HEAD, "strided", JUDGE_WIDTHS, SPECK]
-    return [asdict(USUAL), UNET_WIDTHS, WEIGHTS, "taken off", SHARES_STEPS, CONTEXT, SPECK]
+    return [asdict(USUAL), UNET_WIDTHS, WEIGHTS, "taken off", EM_STEPS, CONTEXT, SPECK]

@@ -19,7 +19,7 @@ from medsynth.evaluation.records import (
     interval,
     number,
 )
-from medsynth.evaluation.segmentors import CONTEXT, OWN_SHARES, SATELLITES, WEIGHTS, Recipe
+from medsynth.evaluation.segmentors import CONTEXT, OWN_PRIORS, SATELLITES, WEIGHTS, Recipe
 from medsynth.evaluation.utility import FEW, FINE_TUNED, NAME, REAL, TRAININGS, Axes
 
 LIMITS = (
@@ -30,7 +30,7 @@ LIMITS = (
     "in BraTS: the floor, a segmentor that predicts nothing, can be high. *Where present* is over "
     "the cases that have the region.",
     SATELLITES,
-    OWN_SHARES,
+    OWN_PRIORS,
     "There is no ceiling: nobody knows the best that could be reached. Compare with *real*.",
 )
 

@@ -15,6 +15,7 @@ from medsynth.core.random import Key
 from medsynth.errors import DataError
 from medsynth.evaluation import origin
 from medsynth.io import cohort as cohorts
+from medsynth.training.weights import load_model
 from tests.conftest import small_config
 
 
@@ -52,8 +53,16 @@ def test_three_sections_in_one_report(
     assert {"fidelity.png", "privacy.png"} <= {p.name for p in (out / "pictures").iterdir()}
     html = (out / "report.html").read_text()
     assert html.count("data:image/png;base64") >= 2
+    (kept,) = out.glob("segmentor-*.safetensors")
+    assert load_model(kept)[0]["voxels_seen"].sum() == 2 * 48**3
     assert EvaluateConsistency(coarse, generated, out, steps=2, batch=1, degraded=1).run() == 0
     assert "train segmentor" not in capsys.readouterr().err  # the one from before is used
+    again = json.loads((out / "report.json").read_text())["records"]
+    ones, others = (
+        [r["value"] for r in records if r["section"] == "consistency"]
+        for records in (report["records"], again)
+    )
+    assert ones == pytest.approx(others, abs=1e-4)
 
 
 def test_what_cannot_be_evaluated(

@@ -270,8 +270,10 @@ def test_the_same_seed_gives_the_same_segmentor(kind: str, coarse: Path, tmp_pat
     cases = [e for e in prepare(part, MODALITIES, "tumour", tmp_path) if isinstance(e, Example)]
     recipe = Recipe(kind, True, 2, 1, (48, 48, 48), seed=5)
     one, two = (segmentors.train(recipe, [(cases, 2)], BRATS2023, 4) for _ in range(2))
-    pairs = zip(one.parameters(), two.parameters(), strict=True)
+    pairs = zip(one.state_dict().values(), two.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+    if kind == "dynunet":
+        assert one.voxels_seen.sum() == 2 * 48**3  # two steps of a patch
     named = segmentors.predict(one, kind, cases[0].scans, BRATS2023, recipe.patch)
     assert named.shape == cases[0].labels.shape
     assert set(named.ravel()) <= {0, 1, 2, 3}
@@ -293,7 +295,9 @@ def test_missing_enhancing_tumour_costs_more_than_missing_oedema() -> None:
     index = {structure: BRATS2023.abbreviations.index(structure) for structure in ("ED", "ET")}
     for at, channel in enumerate(index.values()):
         truth[:, [0, channel], 2 * at + 1] = truth[:, [channel, 0], 2 * at + 1]
-    game = SegmentationGame(torch.nn.Identity(), BRATS2023)
+    network = torch.nn.Identity()
+    network.register_buffer("voxels_seen", torch.zeros(4))
+    game = SegmentationGame(network, BRATS2023)
     noise = Noise(0, Share(0, 1, 1), torch.device("cpu"))
     cost = {}
     for structure, channel in index.items():
@@ -303,6 +307,7 @@ def test_missing_enhancing_tumour_costs_more_than_missing_oedema() -> None:
         batch = ImageBatch(10 * said, truth, None)
         cost[structure] = float(game.loss("segmentor", batch, noise)[0])
     assert cost["ET"] > 2 * cost["ED"]
+    assert torch.equal(network.voxels_seen, 2 * truth.sum((0, 2, 3, 4)))  # it was shown it twice
 
 
 def test_cells_of_another_loss_or_window_are_not_taken_for_these(
@@ -330,7 +335,7 @@ class Sure(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.register_buffer("shown", torch.zeros(len(BRATS2023.labels)))
+        self.register_buffer("voxels_seen", torch.zeros(len(BRATS2023.labels)))
 
     def forward(self, scans: torch.Tensor, *_: object) -> torch.Tensor:
         scores = torch.full((len(scans), len(BRATS2023.labels), *scans.shape[2:]), -9.0)
@@ -363,17 +368,68 @@ def test_a_tumour_is_read_by_what_it_is_made_of_itself() -> None:
     evidence = -((seen - torch.arange(3).view(-1, 1, 1, 1)) ** 2) / (2 * 0.7**2)
     scores = torch.full((4, 30, 30, 30), -9.0)
     scores[at] = (evidence + learnt.log().view(-1, 1, 1, 1)).float()
-    shown = torch.zeros(4)
-    shown[0], shown[at] = 5000, 1000 * learnt
-    brain = torch.ones(made_of.shape, dtype=torch.bool)
-    adjusted = segmentors._own_shares(scores, shown, brain, scheme)
+    seen = torch.zeros(4)
+    seen[0], seen[at] = 5000, 1000 * learnt
+    where = torch.ones(made_of.shape, dtype=torch.bool)
+    before = scores.clone()
+    adjusted = segmentors._with_own_priors(scores, seen, where, scheme)
+    assert torch.equal(scores, before)
     wanted = (evidence + own.log().view(-1, 1, 1, 1)).softmax(0).float()
     torch.testing.assert_close(adjusted[at].softmax(0), wanted, atol=0.05, rtol=0)
     torch.testing.assert_close(adjusted[at].logsumexp(0), scores[at].logsumexp(0))
     assert torch.equal(adjusted[0], scores[0])
     right = [(s[at].argmax(0) == made_of).float().mean() for s in (scores, adjusted)]
     assert right[1] > right[0] + 0.02
-    assert torch.equal(segmentors._own_shares(scores, 0 * shown, brain, scheme), scores)
+    for nothing in (0 * seen, seen * (torch.arange(4) == at[2])):  # of one kind nothing is learnt
+        assert torch.equal(segmentors._with_own_priors(scores, nothing, where, scheme), scores)
+    elsewhere = segmentors._with_own_priors(scores, seen, ~where, scheme)
+    assert torch.equal(elsewhere, scores)
+
+
+def test_a_structure_that_training_hardly_showed_keeps_its_scores() -> None:
+    scores = torch.randn(4, 8, 8, 8)
+    scores[0] -= 5
+    names = ("NCR", "ED", "ET")
+    ncr, ed, et = (BRATS2023.abbreviations.index(name) for name in names)
+    seen = torch.zeros(4)
+    seen[[ncr, ed, et]] = torch.tensor([7000.0, 3000, 1])
+    adjusted = segmentors._with_own_priors(scores, seen, torch.ones(8, 8, 8) > 0, BRATS2023)
+    assert torch.equal(adjusted[et], scores[et])
+    assert not torch.equal(adjusted[ncr], scores[ncr])
+
+
+def test_enhancement_of_vessels_does_not_speak_for_the_tumour() -> None:
+    """Noisy oedema, in which a network of much enhancement sees some; specks elsewhere enhance."""
+    scans = np.full((4, 48, 48, 48), 1e-3, np.float32)
+    noisy = 0.7 * np.random.default_rng(0).standard_normal((24, 24, 24))
+    scans[0, 4:28, 4:28, 4:28] = 10 + noisy
+    tumour, found = (slice(4, 28),) * 3, []
+    for specks in (False, True):
+        scans[0, 30:48:4, 30:48:4, ::4] = 15 if specks else 1e-3
+        named = segmentors.predict(Leaning(), "dynunet", scans, BRATS2023, (48, 48, 48))
+        assert not named[30:].any()
+        found.append((named[tumour] == BRATS2023.value("ET")).sum())
+    assert (noisy > 1).sum() > 500  # so many are likelier to enhance, if half of the tumour does
+    assert found[0] < 20
+    assert found[1] == found[0]
+
+
+class Leaning(torch.nn.Module):
+    """A network that learnt of as much enhancing tumour as oedema: oedema is 10 ± 0.7 in the first
+    scan, enhancing tumour 12 ± 0.7, and what is less than 5 is healthy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.register_buffer("voxels_seen", torch.tensor([900.0, 0, 100, 100]))
+
+    def forward(self, scans: torch.Tensor) -> torch.Tensor:
+        of, scan = BRATS2023.abbreviations.index, scans[:, 0]
+        scores = torch.full((len(scans), len(BRATS2023.labels), *scan.shape[1:]), -40.0)
+        scores[:, of("BG")] = np.log(segmentors.WEIGHTS["BG"]) - 20 * (scan > 5)
+        scores[:, of("ED")] = -((scan - 10) ** 2) / (2 * 0.7**2)
+        scores[:, of("ET")] = np.log(segmentors.WEIGHTS["ET"]) - (scan - 12) ** 2 / (2 * 0.7**2)
+        return scores
 
 
 class Drawn(torch.nn.Module):
@@ -383,7 +439,7 @@ class Drawn(torch.nn.Module):
     def __init__(self, scheme: LabelScheme) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.register_buffer("shown", torch.zeros(len(scheme.labels)))
+        self.register_buffer("voxels_seen", torch.zeros(len(scheme.labels)))
         self.scheme = scheme
 
     def forward(self, scans: torch.Tensor, *_: object) -> torch.Tensor:
@@ -442,7 +498,7 @@ class Asked(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.register_buffer("shown", torch.zeros(len(BRATS2023.labels)))
+        self.register_buffer("voxels_seen", torch.zeros(len(BRATS2023.labels)))
         self.sizes: set[tuple[int, ...]] = set()
 
     def forward(self, scans: torch.Tensor) -> torch.Tensor:
