@@ -314,9 +314,8 @@ def predict(
     brain = np.asarray((scans > 0).any(0))
     if kind == "dynunet":
         scores -= _weights(scheme).log().view(-1, 1, 1, 1)
-        index = scores.argmax(0).numpy() * brain
-        where = torch.from_numpy(brain & ~_specks(index, scheme))
-        scores = _with_own_priors(scores, network.get_buffer("voxels_seen").cpu(), where, scheme)
+        seen = network.get_buffer("voxels_seen").cpu()
+        scores = _with_own_priors(scores, seen, torch.from_numpy(brain), scheme)
     index = scores.argmax(0).numpy() * brain
     speck = _specks(index, scheme)
     healthy = ~np.isin(scheme.abbreviations, scheme.members("WT"))

@@ -398,20 +398,14 @@ def test_a_structure_that_training_hardly_showed_keeps_its_scores() -> None:
     assert not torch.equal(adjusted[ncr], scores[ncr])
 
 
-def test_enhancement_of_vessels_does_not_speak_for_the_tumour() -> None:
-    """Noisy oedema, in which a network of much enhancement sees some; specks elsewhere enhance."""
+def test_a_network_of_much_enhancement_finds_none_in_a_tumour_without() -> None:
     scans = np.full((4, 48, 48, 48), 1e-3, np.float32)
     noisy = 0.7 * np.random.default_rng(0).standard_normal((24, 24, 24))
     scans[0, 4:28, 4:28, 4:28] = 10 + noisy
-    tumour, found = (slice(4, 28),) * 3, []
-    for specks in (False, True):
-        scans[0, 30:48:4, 30:48:4, ::4] = 15 if specks else 1e-3
-        named = segmentors.predict(Leaning(), "dynunet", scans, BRATS2023, (48, 48, 48))
-        assert not named[30:].any()
-        found.append((named[tumour] == BRATS2023.value("ET")).sum())
+    named = segmentors.predict(Leaning(), "dynunet", scans, BRATS2023, (48, 48, 48))
     assert (noisy > 1).sum() > 500  # so many are likelier to enhance, if half of the tumour does
-    assert found[0] < 20
-    assert found[1] == found[0]
+    assert (named == BRATS2023.value("ET")).sum() < 20
+    assert (named > 0).sum() == noisy.size
 
 
 class Leaning(torch.nn.Module):
