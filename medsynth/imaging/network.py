@@ -167,7 +167,8 @@ class FoldedUNet(nn.Module):
 
 
 def _side_by_side(conv: nn.Conv3d, parts: Sequence[Tensor]) -> Tensor:
-    """A convolution of `torch.cat(parts, 1)`, which is large and never made."""
+    """A convolution of `torch.cat(parts, 1)`, which is large and never made. In half precision
+    what each part gives is rounded before it is added."""
     weights = conv.weight.split([part.shape[1] for part in parts], 1)
     first = functional.conv3d(parts[0], weights[0], conv.bias, conv.stride, conv.padding)
     for part, weight in zip(parts[1:], weights[1:], strict=True):

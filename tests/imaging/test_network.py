@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medsynth.imaging.generator import FoldedGenerator, GeneratorSpec, _at_scales, make_generator
-from medsynth.imaging.network import FoldedUNet, double, halve
+from medsynth.imaging.network import FoldedUNet, _side_by_side, double, halve
 
 STRUCTURES = ("BG", "CSF", "GM", "WM", "NCR", "ED", "ET", "RC")
 SPEC = GeneratorSpec(
@@ -39,16 +39,19 @@ def test_a_fold_sees_one_block_and_begins_without_a_checkerboard() -> None:
     assert torch.equal(double(halve(unfolded)), unfolded)
 
 
-def test_channels_side_by_side_are_channels_of_one_tensor() -> None:
+@pytest.mark.parametrize("how", [{"kernel_size": 2, "stride": 2}, {"kernel_size": 3, "padding": 1}])
+def test_channels_side_by_side_are_channels_of_one_tensor(how: dict[str, int]) -> None:
     torch.manual_seed(0)
-    net = FoldedUNet(5, 2, (6, 8), 4, late=3).eval()
-    x, late = torch.randn(1, 5, 8, 8, 8), torch.randn(1, 3, 8, 8, 8)
-    with torch.no_grad():
-        whole = net([x], late=late)
-        apart = net([x[:, :1], x[:, 1:4], x[:, 4:]], late=late)
-        moved = net([x[:, :1], x[:, 2:], x[:, 1:2]], late=late)
-    torch.testing.assert_close(apart, whole)
-    assert (moved - whole).abs().max() > 1e-3
+    conv, x = torch.nn.Conv3d(5, 2, **how), torch.randn(1, 5, 8, 8, 8, requires_grad=True)
+    found = []
+    for out in (conv(x), _side_by_side(conv, [x[:, :1], x[:, 1:4], x[:, 4:]])):
+        gradients = torch.autograd.grad(out.square().sum(), [x, conv.weight, conv.bias])
+        found.append([out, *gradients])
+    for whole, apart in zip(*found, strict=True):
+        torch.testing.assert_close(apart, whole, atol=1e-4, rtol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = _side_by_side(conv, [x[:, :1], x[:, 1:4], x[:, 4:]])
+    torch.testing.assert_close(rounded.float(), found[0][0], atol=0.03, rtol=0.03)
 
 
 def test_half_is_the_mean_of_eight() -> None:
