@@ -402,4 +402,4 @@ def habits(kind: str) -> list[Any]:
     results and kept networks of others must not be taken for it."""
     if kind == "gan":
         return [asdict(USUAL), GAN_WIDTHS, GAN_HEAD, "strided", JUDGE_WIDTHS, SPECK]
-    return [asdict(USUAL), UNET_WIDTHS, WEIGHTS, "taken off", EM_STEPS, CONTEXT, SPECK]
+    return [asdict(USUAL), UNET_WIDTHS, WEIGHTS, "taken off", EM_STEPS, RARE, CONTEXT, SPECK]

@@ -274,6 +274,8 @@ def test_the_same_seed_gives_the_same_segmentor(kind: str, coarse: Path, tmp_pat
     assert all(torch.equal(a, b) for a, b in pairs)
     if kind == "dynunet":
         assert one.voxels_seen.sum() == 2 * 48**3  # two steps of a patch
+        tuned = segmentors.train(recipe, [(cases, 1), (cases, 2)], BRATS2023, 4)
+        assert tuned.voxels_seen.sum() == 48**3  # of the last course alone
     named = segmentors.predict(one, kind, cases[0].scans, BRATS2023, recipe.patch)
     assert named.shape == cases[0].labels.shape
     assert set(named.ravel()) <= {0, 1, 2, 3}
