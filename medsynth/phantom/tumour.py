@@ -43,15 +43,16 @@ def draw(key: Key) -> dict[str, Any]:
     resected = bool(kind != "non-enhancing" and rng.random() < 0.06)
     return {
         "kind": kind,
-        "volume_ml": float(np.exp(rng.uniform(np.log(6), np.log(170)))),
-        "white_over_grey": float(rng.uniform(4, 12)),
+        "volume_ml": float(np.exp(rng.uniform(np.log(6), np.log(220)))),
+        "white_over_grey": float(rng.uniform(2, 12)),
         "width": float(rng.uniform(0.5, 2.2)),
         "foci": 2 if rng.random() < 0.12 else 1,
         "ragged": float(rng.uniform(0.04, 0.22)),
         "push": float(rng.uniform(0.2, 0.8)),
         "rim": float(rng.uniform(0.08, 0.36)),
         "necrosis": float(rng.uniform(-0.6, 1.0)),
-        "oedema_mm": float(rng.uniform(2, 24)),
+        "oedema_mm": float(rng.uniform(2, 45)),
+        "oedema_in_grey": float(rng.uniform(0.3, 0.9)),
         "grain_mm": float(rng.uniform(3.5, 9)),
         "resected": resected,
     }
@@ -172,17 +173,18 @@ def paint(tumour: Tumour, fractions: Tensor, box: Box, key: Key) -> Tensor:
 
 
 def _oedema(tumour: Tumour, core: Tensor, fractions: Tensor, rough: Tensor, box: Box) -> Tensor:
-    """Fluid spreads through white matter, hardly into grey, not into ventricles."""
+    """Fluid spreads through white matter, less into grey, not into ventricles."""
     reach = tumour.parameters["oedema_mm"]
     grid = tumour.grid
     csf, grey, white = resample(fractions, box, grid)
-    ease = (white + 0.22 * grey) * (csf < 0.5)
+    share = tumour.parameters["oedema_in_grey"]
+    ease = (white + 0.5 * share * grey) * (csf < 0.5)
     wet = resample(core[None].float(), box, grid)[0]
     for _ in range(max(round(reach / GRID_MM * 3), 1)):
         spread = blur(wet[None], 0.7)[0]
         wet = torch.maximum(wet, spread * ease.clamp(0, 1) * 1.25).clamp(0, 1)
     fluid = resample(wet[None], grid, box)[0] + 0.05 * rough
-    tissue = fractions[2] + 0.45 * fractions[1]
+    tissue = fractions[2] + share * fractions[1]
     return (fluid * tissue > 0.28) & (fractions[0] < 0.4)
 
 

@@ -13,7 +13,15 @@ from medsynth.core.random import Key
 from medsynth.phantom import Phantom, anatomy, make, scanner
 from medsynth.phantom.atlas import atlas
 from medsynth.phantom.fields import Box, resample, smooth_fields
-from medsynth.phantom.phantom import BLED, _bled, _stripped, _textures, _work_box, _wrapped
+from medsynth.phantom.phantom import (
+    BLED,
+    _bled,
+    _shares,
+    _stripped,
+    _textures,
+    _work_box,
+    _wrapped,
+)
 
 SPACING = 3.0
 
@@ -223,6 +231,25 @@ def test_some_cores_show_blood_which_is_dark_on_t2_and_nothing_else_changes() ->
         np.testing.assert_allclose(bled[far], dry[far], rtol=0.02)
     assert max(darker) < 1.02
     assert np.mean(darker) < 0.85
+
+
+def test_oedema_fades_towards_its_outline_and_cores_do_not() -> None:
+    """FLAIR of seven people, of what oedema is within: to 2, 4 and 6 mm inside of its outline 0.57,
+    0.80 and 0.97 on average, to 2 mm outside 0.18."""
+    box = Box((60, 24, 24), 1.0, (-30.0, -12.0, -12.0))
+    labels = torch.zeros(box.shape, dtype=torch.uint8)
+    labels[20:], labels[40:] = BRAIN.value("ED"), BRAIN.value("NCR")
+    drawn = [_shares(labels, np.random.default_rng(seed), box) for seed in range(40)]
+    wet, core = (torch.stack([d[n][:, 12, 12] for d in drawn]).numpy() for n in ("ED", "NCR"))
+    outside, *inside = (np.median(wet[:, at : at + 2]) for at in (18, 20, 22, 24))
+    assert outside == pytest.approx(0.18, abs=0.06)
+    assert inside == pytest.approx([0.57, 0.80, 0.97], abs=0.1)
+    np.testing.assert_allclose((wet + core)[:, 37:], 1, atol=0.03)  # no seam towards the core
+    assert (core[:, 42:] > 0.9).all()
+    no_oedema = _shares(
+        torch.where(labels == BRAIN.value("ED"), 0, labels), np.random.default_rng(0), box
+    )
+    assert set(no_oedema) == {"NCR"}
 
 
 def test_a_mask_keeps_the_sinuses_of_some_people() -> None:
