@@ -151,17 +151,19 @@ def follow(run: "Run") -> dict[str, Any]:
     """
     world, folder, steps = run.trainer.world, run.folder, run.pace.steps
     trainer = run.trainer
+    begun, first = time.monotonic(), trainer.step
+    left = max(steps - first, 0)
     if world.leads:
         for words in run.warnings:
             console.say(f"warning: {words}")
         p = trainer.precision
         console.say(
             f"training on {world.size} × {world.device.type} in {p.name} ({p.reason}): "
-            f"{run.size}, step {trainer.step} to {steps}"
+            f"{run.size}, step {first} to {steps}"
         )
-    begun, first = time.monotonic(), trainer.step
+        if not left:
+            console.say(f"nothing to do: for more steps say --set train.steps=N, above {first}")
     last: dict[str, float] = {}
-    left = max(steps - first, 0)
     try:
         with _stop_gently(world) as asked:
             for reading in _shown(_loop(run), left, world.leads):

@@ -68,7 +68,7 @@ def test_help_is_a_page_of_verbs_in_groups(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_training_six_steps_is_three_and_three(
-    trained: Path, phantoms: Path, tmp_path: Path
+    trained: Path, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = small_config(phantoms, tmp_path, steps=3)
     assert main(["train", str(config), "--out", str(tmp_path / "run")]) == 0
@@ -79,6 +79,9 @@ def test_training_six_steps_is_three_and_three(
     steps = [json.loads(line)["step"]
              for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]  # fmt: skip
     assert steps == [1, 2, 3, 4, 5, 6]
+    assert "nothing to do" not in capsys.readouterr().err
+    assert main(["train", "--resume", str(tmp_path / "run"), "--set", "train.steps=3"]) == 0
+    assert "above 6" in capsys.readouterr().err
 
 
 def test_a_run_is_what_the_contract_says(trained: Path) -> None:
