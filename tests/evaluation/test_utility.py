@@ -261,13 +261,18 @@ def test_every_column_gets_the_same_steps_and_its_share() -> None:
     assert len(few) == 2
 
 
-@pytest.mark.parametrize("kind", segmentors.KINDS)
-def test_the_same_seed_gives_the_same_segmentor(kind: str, coarse: Path, tmp_path: Path) -> None:
+def _tumours(cohort: Path, cache: Path) -> list[Example]:
+    """Test cases, prepared."""
     from medsynth.core.cohort import MODALITIES
     from medsynth.imaging.examples import prepare
 
-    part = cohorts.read(coarse).part("test")
-    cases = [e for e in prepare(part, MODALITIES, "tumour", tmp_path) if isinstance(e, Example)]
+    part = cohorts.read(cohort).part("test")
+    return [e for e in prepare(part, MODALITIES, "tumour", cache) if isinstance(e, Example)]
+
+
+@pytest.mark.parametrize("kind", segmentors.KINDS)
+def test_the_same_seed_gives_the_same_segmentor(kind: str, coarse: Path, tmp_path: Path) -> None:
+    cases = _tumours(coarse, tmp_path)
     recipe = Recipe(kind, True, 2, 1, (48, 48, 48), seed=5)
     one, two = (segmentors.train(recipe, [(cases, 2)], BRATS2023, 4) for _ in range(2))
     pairs = zip(one.state_dict().values(), two.state_dict().values(), strict=True)
@@ -279,6 +284,27 @@ def test_the_same_seed_gives_the_same_segmentor(kind: str, coarse: Path, tmp_pat
     named = segmentors.predict(one, kind, cases[0].scans, BRATS2023, recipe.patch)
     assert named.shape == cases[0].labels.shape
     assert set(named.ravel()) <= {0, 1, 2, 3}
+
+
+def test_the_rate_of_a_dynunet_falls_to_0_over_all_of_its_courses(
+    coarse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.9 is nnU-Net's power; a GAN is left at its rate."""
+    cases = _tumours(coarse, tmp_path)
+    rates: list[float] = []
+    step = torch.optim.Adam.step
+
+    def noted(optimizer: torch.optim.Adam, closure: None = None) -> None:
+        rates.append(optimizer.param_groups[0]["lr"])
+        step(optimizer, closure)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", noted)
+    courses = [(cases[:1], 3), (cases[1:], 4)]
+    segmentors.train(Recipe("dynunet", False, 4, 1, (32, 32, 32)), courses, BRATS2023, 4)
+    assert rates == pytest.approx([2e-3 * (1 - k / 4) ** 0.9 for k in range(4)])
+    rates.clear()
+    segmentors.train(Recipe("gan", False, 4, 1, (48, 48, 48)), courses, BRATS2023, 4)
+    assert set(rates) == {2e-3, 2e-4}
 
 
 @pytest.mark.parametrize("kind", segmentors.KINDS)
@@ -326,9 +352,11 @@ def test_cells_of_another_loss_or_window_are_not_taken_for_these(
         ]
 
     gan, dynunet = names()
-    monkeypatch.setattr(segmentors, "CONTEXT", 1.0)
-    assert names()[0] == gan
-    assert names()[1] != dynunet
+    for habit in ("CONTEXT", "FALL"):
+        with monkeypatch.context() as patch:
+            patch.setattr(segmentors, habit, 1.0)
+            assert names()[0] == gan
+            assert names()[1] != dynunet
 
 
 class Sure(torch.nn.Module):
