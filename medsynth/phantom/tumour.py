@@ -173,7 +173,7 @@ def paint(tumour: Tumour, fractions: Tensor, box: Box, key: Key) -> Tensor:
 
 
 def _oedema(tumour: Tumour, core: Tensor, fractions: Tensor, rough: Tensor, box: Box) -> Tensor:
-    """Fluid spreads through white matter, less into grey, not into ventricles."""
+    """Fluid spreads through white matter, into what is partly grey, not into ventricles."""
     reach = tumour.parameters["oedema_mm"]
     grid = tumour.grid
     csf, grey, white = resample(fractions, box, grid)

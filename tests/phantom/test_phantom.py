@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from medsynth.core.labels import BRAIN
 from medsynth.core.random import Key
-from medsynth.phantom import Phantom, anatomy, make, scanner
+from medsynth.phantom import Phantom, anatomy, make, scanner, tumour
 from medsynth.phantom.atlas import atlas
 from medsynth.phantom.fields import Box, resample, smooth_fields
 from medsynth.phantom.phantom import (
@@ -192,13 +192,40 @@ def test_the_core_lies_within_the_tumour(cohort: list[Phantom]) -> None:
             assert healthy.sum() < 0.3 * rim.sum()
 
 
+def test_tumours_are_about_as_large_as_those_of_patients(cohort: list[Phantom]) -> None:
+    """Seven people: 50 to 226 ml, median 136, of which oedema 6 to 114, median 51."""
+    for name, median, most in (("WT", (50, 140), 200), ("ED", (25, 80), 80)):
+        ml = [p.labels.mask(name).sum() * SPACING**3 / 1000 for p in cohort]
+        assert median[0] < np.median(ml) < median[1]
+        assert max(ml) > most
+
+
+def test_oedema_reaches_as_far_into_grey_matter_as_was_drawn() -> None:
+    """A core in white matter, 6 mm from where more than half is grey matter, as beneath cortex."""
+    box = Box((48, 48, 48), 3.0, (-72.0, -72.0, -72.0))
+    grid = box.coarse(tumour.GRID_MM)
+    fractions = torch.zeros(3, *box.shape)
+    fractions[2, :28], fractions[2, 28:], fractions[1, 28:] = 1, 0.4, 0.6
+    i, j, k = torch.meshgrid(*(torch.arange(n) for n in box.shape), indexing="ij")
+    core = (i - 17) ** 2 + (j - 24) ** 2 + (k - 24) ** 2 < 81
+    white, grey = [], []
+    for share in (0.3, 0.9):
+        drawn = {"oedema_mm": 20.0, "oedema_in_grey": share}
+        grown = tumour.Tumour(torch.zeros(grid.shape), grid, drawn)
+        wet = tumour._oedema(grown, core, fractions, torch.zeros(box.shape), box)
+        white.append(int(wet[:28].sum()))
+        grey.append(int(wet[28:].sum()))
+    assert grey[1] > grey[0] + 100
+    assert white[1] == pytest.approx(white[0], rel=0.1)
+
+
 def test_a_tumour_pushes_the_tissue_around_it() -> None:
     """The same person with and without tumour: tissue far from it is the same, near it is not."""
     key = Key(5, (0,))
     sick, well = make(key, spacing_mm=SPACING), make(key, spacing_mm=SPACING, tumour=False)
-    tumour = sick.labels.mask("lesion")
-    away = ndimage.distance_transform_edt(~tumour) * SPACING
-    both = (sick.labels.data > 0) & (well.labels.data > 0) & ~tumour
+    lesion = sick.labels.mask("lesion")
+    away = ndimage.distance_transform_edt(~lesion) * SPACING
+    both = (sick.labels.data > 0) & (well.labels.data > 0) & ~lesion
     changed = sick.labels.data != well.labels.data
     near, far = both & (away < 12), both & (away > 60)
     assert changed[near].mean() > 2 * changed[far].mean()
