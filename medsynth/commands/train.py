@@ -157,12 +157,11 @@ def follow(run: "Run") -> dict[str, Any]:
         for words in run.warnings:
             console.say(f"warning: {words}")
         p = trainer.precision
+        todo = f"step {first} to {steps}" if left else f"all of its {first} steps are done"
         console.say(
             f"training on {world.size} × {world.device.type} in {p.name} ({p.reason}): "
-            f"{run.size}, step {first} to {steps}"
+            f"{run.size}, {todo}"
         )
-        if not left:
-            console.say(f"nothing to do: for more steps say --set train.steps=N, above {first}")
     last: dict[str, float] = {}
     try:
         with _stop_gently(world) as asked:

@@ -50,9 +50,8 @@ alike, unlucky first weights left it unlearnt for hundreds of steps (docs/log.md
 them off the scores again."""
 
 FALL = 0.9
-"""Power of the polynomial by which the learning rate of a `dynunet` falls to 0, nnU-Net's (Isensee
-et al., Nature Methods 2021). Its short trainings end less by chance than at a constant rate
-(docs/log.md)."""
+"""Power of the polynomial by which the learning rate of a `dynunet` falls to 0 in each course,
+nnU-Net's (Isensee et al., Nature Methods 2021)."""
 
 CONTEXT = 7 / 6
 """About how many times the edge of its training patches a `dynunet` sees at inference.
@@ -204,14 +203,8 @@ def train(
     steps = chain.from_iterable(
         _course(trainer, recipe, cases, until, scheme, channels) for cases, until in courses
     )
-    falling = [
-        torch.optim.lr_scheduler.PolynomialLR(optimizer, recipe.steps, FALL)
-        for optimizer in trainer.optimizers.values()
-        if recipe.kind == "dynunet"
-    ]
     for _ in shown(steps, recipe.steps):
-        for rate in falling:
-            rate.step()
+        pass
     return trainer.averaged("generator").eval().requires_grad_(False)
 
 
@@ -223,6 +216,7 @@ def _course(
     scheme: LabelScheme,
     channels: int,
 ) -> Iterator[Metrics]:
+    """Steps on one set of cases; in each course the rate of a `dynunet` falls anew."""
     supply = Patches(
         cases,
         Channels(tuple(range(channels)), None, len(scheme.labels)),
@@ -243,7 +237,17 @@ def _course(
         device=trainer.world.device,
         workers=recipe.workers,
     )
-    yield from trainer.fit(batches, until)
+    begun, work = trainer.step, trainer.fit(batches, until)
+    for step in range(begun, until):
+        if recipe.kind == "dynunet":
+            _scale_rates(trainer, ((until - step) / (until - begun)) ** FALL)
+        yield next(work)
+
+
+def _scale_rates(trainer: Trainer, factor: float) -> None:
+    for optimizer in trainer.optimizers.values():
+        for group in optimizer.param_groups:
+            group["lr"] = optimizer.defaults["lr"] * factor
 
 
 def blank(recipe: Recipe, scheme: LabelScheme, channels: int) -> nn.Module:
@@ -413,5 +417,6 @@ def habits(kind: str) -> list[Any]:
     results and kept networks of others must not be taken for it."""
     if kind == "gan":
         return [asdict(USUAL), GAN_WIDTHS, GAN_HEAD, "strided", JUDGE_WIDTHS, SPECK]
-    told = [asdict(USUAL), UNET_WIDTHS, WEIGHTS, "taken off", EM_STEPS, RARE, CONTEXT, SPECK]
-    return [*told, FALL]
+    return [
+        asdict(USUAL), UNET_WIDTHS, WEIGHTS, "taken off", EM_STEPS, RARE, CONTEXT, SPECK, FALL
+    ]  # fmt: skip

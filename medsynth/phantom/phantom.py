@@ -49,9 +49,9 @@ COVER_MM = 3.0
 """Standard deviation of the blur that tells how far a voxel lies outside of the brain; clefts of up
 to 4 mm are filled by it, of up to 7 mm in the widest margins."""
 
-GROWTH_MM = 2.0
-"""Voxels on which the anatomy is made for the tumour to grow in, before it is displaced; those of
-the phantom where they are larger."""
+COARSE_MM = 2.0
+"""Voxels of what needs no finer ones, where those of the phantom are not larger: the anatomy for
+the tumour to grow in, before it is displaced, and how deep in it a voxel lies."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +130,11 @@ def _work_box(spacing_mm: float) -> Box:
     return Box((shape[0], shape[1], shape[2]), spacing_mm, (start[0], start[1], start[2]))
 
 
+def _coarse(box: Box) -> Box:
+    """Voxels of `COARSE_MM`, or the box where its own are larger."""
+    return box if box.spacing_mm >= COARSE_MM else box.coarse(COARSE_MM)
+
+
 def _on_grid(low: float, origin: float, spacing_mm: float) -> float:
     return origin + spacing_mm * max(np.ceil((low - origin) / spacing_mm), 0)
 
@@ -139,7 +144,7 @@ def _with_tumour(
 ) -> tuple[Tensor, Tensor, Tensor, dict[str, Any]]:
     """Tissue that a tumour has displaced, the tumour's labels, where in the atlas each voxel comes
     from, and what was drawn."""
-    before = box if box.spacing_mm >= GROWTH_MM else box.coarse(GROWTH_MM)
+    before = _coarse(box)
     fractions = anatomy.tissue(atlas(), person, key.fold("anatomy"), before)
     growing = tumour.grow(fractions, before, key.fold("tumour"))
     push = tumour.push_mm(growing, box)
@@ -217,9 +222,7 @@ def _shares(labels: Tensor, rng: np.random.Generator, box: Box) -> dict[str, Ten
     """Shares of voxels `(I, J, K)` that the structures of a tumour have, by abbreviation.
 
     Oedema fades: it begins faint where it is named, is full millimetres further inside, and a
-    little of it lies outside. (FLAIR of seven people, to 2, 4 and 6 mm inside of its outline, on
-    average 0.57, 0.80 and 0.97 of what it is within, to 2 mm outside 0.18; as sharp as a core's
-    edge it taught segmentors to stop short of it.)
+    little of it lies outside, more in some people than in others, as on real FLAIR (docs/log.md).
     """
     sharp_mm, fading = float(rng.uniform(0.6, 1.2)), float(rng.uniform(0, 0.7))
     depth_mm, tail_mm = float(rng.uniform(2, 5)), float(rng.uniform(0.8, 2.2))
@@ -230,7 +233,7 @@ def _shares(labels: Tensor, rng: np.random.Generator, box: Box) -> dict[str, Ten
     shares = {name: blur(mask, sharp_mm / box.spacing_mm)[0] for name, mask in here.items()}
     if oedema is None:
         return shares
-    grid = box if box.spacing_mm >= GROWTH_MM else box.coarse(GROWTH_MM)
+    grid = _coarse(box)
     deep = blur(resample(whole, box, grid), depth_mm / grid.spacing_mm)
     deep = resample((2 * deep - 1).clamp_min(0), grid, box)[0]
     wet = blur(whole, tail_mm / box.spacing_mm)[0] * (1 - fading + fading * deep)

@@ -79,9 +79,9 @@ def test_training_six_steps_is_three_and_three(
     steps = [json.loads(line)["step"]
              for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]  # fmt: skip
     assert steps == [1, 2, 3, 4, 5, 6]
-    assert "nothing to do" not in capsys.readouterr().err
+    assert "step 3 to 6" in capsys.readouterr().err
     assert main(["train", "--resume", str(tmp_path / "run"), "--set", "train.steps=3"]) == 0
-    assert "above 6" in capsys.readouterr().err
+    assert "all of its 6 steps are done" in capsys.readouterr().err
 
 
 def test_a_run_is_what_the_contract_says(trained: Path) -> None:

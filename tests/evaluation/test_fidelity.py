@@ -191,7 +191,7 @@ def test_consistency_falls_with_every_degradation(
     assert white.value is not None
     assert white.ceiling is not None
     assert white.floor is not None
-    assert white.value > 0.6
+    assert white.value > 0.6  # as much as the same network reads on real scans, below
     assert white.value == pytest.approx(white.ceiling, abs=0.08)
     assert white.floor < white.value - 0.1
     for name in ("blur", "noise"):

@@ -192,12 +192,12 @@ def test_the_core_lies_within_the_tumour(cohort: list[Phantom]) -> None:
             assert healthy.sum() < 0.3 * rim.sum()
 
 
-def test_tumours_are_about_as_large_as_those_of_patients(cohort: list[Phantom]) -> None:
-    """Seven people: 50 to 226 ml, median 136, of which oedema 6 to 114, median 51."""
-    for name, median, most in (("WT", (50, 140), 200), ("ED", (25, 80), 80)):
+def test_tumours_span_the_sizes_of_those_of_patients(cohort: list[Phantom]) -> None:
+    """Seven people have 50 to 226 ml, of which oedema 6 to 114."""
+    for name, median, most in (("WT", (60, 140), (220, 330)), ("ED", (25, 60), (80, 150))):
         ml = [p.labels.mask(name).sum() * SPACING**3 / 1000 for p in cohort]
         assert median[0] < np.median(ml) < median[1]
-        assert max(ml) > most
+        assert most[0] < max(ml) < most[1]
 
 
 def test_oedema_reaches_as_far_into_grey_matter_as_was_drawn() -> None:
@@ -260,23 +260,39 @@ def test_some_cores_show_blood_which_is_dark_on_t2_and_nothing_else_changes() ->
     assert np.mean(darker) < 0.85
 
 
-def test_oedema_fades_towards_its_outline_and_cores_do_not() -> None:
-    """FLAIR of seven people, of what oedema is within: to 2, 4 and 6 mm inside of its outline 0.57,
-    0.80 and 0.97 on average, to 2 mm outside 0.18."""
-    box = Box((60, 24, 24), 1.0, (-30.0, -12.0, -12.0))
+def drawn_shares(spacing_mm: float, *slabs: tuple[str, int, int]) -> dict[str, np.ndarray]:
+    """Shares along a line across slabs from mm to mm, `(40 draws, voxels)`."""
+    edges = [round(n / spacing_mm) for n in (60, 24, 24)]
+    box = Box((edges[0], edges[1], edges[2]), spacing_mm, (-30.0, -12.0, -12.0))
     labels = torch.zeros(box.shape, dtype=torch.uint8)
-    labels[20:], labels[40:] = BRAIN.value("ED"), BRAIN.value("NCR")
+    for name, start, end in slabs:
+        labels[round(start / spacing_mm) : round(end / spacing_mm)] = BRAIN.value(name)
     drawn = [_shares(labels, np.random.default_rng(seed), box) for seed in range(40)]
-    wet, core = (torch.stack([d[n][:, 12, 12] for d in drawn]).numpy() for n in ("ED", "NCR"))
-    outside, *inside = (np.median(wet[:, at : at + 2]) for at in (18, 20, 22, 24))
-    assert outside == pytest.approx(0.18, abs=0.06)
-    assert inside == pytest.approx([0.57, 0.80, 0.97], abs=0.1)
-    np.testing.assert_allclose((wet + core)[:, 37:], 1, atol=0.03)  # no seam towards the core
-    assert (core[:, 42:] > 0.9).all()
-    no_oedema = _shares(
-        torch.where(labels == BRAIN.value("ED"), 0, labels), np.random.default_rng(0), box
-    )
-    assert set(no_oedema) == {"NCR"}
+    middle = edges[1] // 2
+    return {n: np.stack([d[n][:, middle, middle].numpy() for d in drawn]) for n in drawn[0]}
+
+
+@pytest.mark.parametrize("spacing_mm", [1.0, 2.0])
+def test_oedema_fades_towards_its_outline_and_cores_do_not(spacing_mm: float) -> None:
+    """FLAIR of seven people, of what oedema is deep inside, medians: to 2, 4 and 6 mm from its
+    outline 0.57, 0.80 and 0.97, to 2 mm outside 0.18."""
+    shares = drawn_shares(spacing_mm, ("ED", 20, 40), ("NCR", 40, 60))
+    wet, core = shares["ED"], shares["NCR"]
+    mm = np.arange(wet.shape[1]) * spacing_mm
+    outside, *inside = (wet[:, (mm >= at) & (mm < at + 2)].mean(1) for at in (18, 20, 22, 24))
+    assert np.median(outside) == pytest.approx(0.18, abs=0.08)
+    assert np.median(inside, axis=1) == pytest.approx([0.57, 0.80, 0.97], abs=0.1)
+    assert np.ptp(np.percentile(inside[0], (10, 90))) > 0.2  # people differ
+    assert wet.min() >= 0
+    assert (wet + core).max() < 1 + 1e-5
+    assert (wet + core)[:, mm >= 37].min() > 0.97  # no seam towards the core
+    assert core[:, mm >= 42].min() > 0.97
+
+
+def test_a_thin_seam_of_oedema_is_faint_and_not_gone() -> None:
+    seam = drawn_shares(1.0, ("ED", 28, 32))["ED"][:, 29:31]
+    assert 0.15 < seam.min() < 0.4
+    assert set(drawn_shares(1.0, ("NCR", 28, 32))) == {"NCR"}
 
 
 def test_a_mask_keeps_the_sinuses_of_some_people() -> None:
