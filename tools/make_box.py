@@ -4,7 +4,8 @@
 
 Goes on where it was stopped. With the configurations of configs/box and the default numbers it is
 the recipe of the weights that come with the package; each file of them tells from which revision of
-phantoms. Training takes half an hour and 8 minutes, or a few times as long, on a CPU core each.
+phantoms. With AVX-512 training takes 40 and 8 minutes on a CPU core each, without it a few times as
+long.
 """
 
 import argparse
