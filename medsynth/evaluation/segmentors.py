@@ -80,14 +80,18 @@ SATELLITES = (
 EM_STEPS = 50
 """Steps of expectation maximisation for what a tumour is made of."""
 
+KEPT = 0.1
+"""How much training's shares of a tumour count beside 1 for those of its own voxels, so that
+nothing is estimated away altogether. Unseen phantoms gain by it (docs/log.md)."""
+
 RARE = 1e-3
 """Least share of the tumour that training showed for a structure whose prior may change."""
 
 OWN_PRIORS = (
     "A `dynunet` estimates from each person's scans what shares of the tumour are necrosis, oedema "
     "and enhancing, instead of taking those of its training (expectation maximisation, Saerens et "
-    "al. 2002); what it finds hardly any of, it does not name. So a trace of enhancement may be "
-    "missed."
+    "al. 2002, an eleventh as training showed); what it finds hardly any of, it mostly does not "
+    "name. So a trace of enhancement may be missed."
 )
 """The same of `_with_own_priors`."""
 
@@ -346,7 +350,8 @@ def _with_own_priors(
     People's tumours differ most by what they are made of: a core that hardly enhances, none at all
     (*prior shift*). The priors of necrosis, oedema and enhancing tumour, given tumour, are those
     that make the scans likeliest, found by expectation maximisation over the voxels that are more
-    likely tumour than not. How likely a voxel is tumour at all stays as it is.
+    likely tumour than not, with a Dirichlet prior of weight `KEPT` at what training showed. How
+    likely a voxel is tumour at all stays as it is.
 
     Args:
         scores: Logarithms of probabilities, up to a constant of each voxel.
@@ -372,7 +377,7 @@ def _with_own_priors(
     priors = learnt
     for _ in range(EM_STEPS):
         joint = likelihood * priors[:, None]
-        priors = (joint / joint.sum(0)).mean(1)
+        priors = ((joint / joint.sum(0)).mean(1) + KEPT * learnt) / (1 + KEPT)
     own = of + (priors / learnt).clamp_min(1e-9).log().float().view(-1, 1, 1, 1)
     adjusted = scores.clone()
     adjusted[tumour] = own - own.logsumexp(0) + of.logsumexp(0)
@@ -418,5 +423,5 @@ def habits(kind: str) -> list[Any]:
     if kind == "gan":
         return [asdict(USUAL), GAN_WIDTHS, GAN_HEAD, "strided", JUDGE_WIDTHS, SPECK]
     return [
-        asdict(USUAL), UNET_WIDTHS, WEIGHTS, "taken off", EM_STEPS, RARE, CONTEXT, SPECK, FALL
+        asdict(USUAL), UNET_WIDTHS, WEIGHTS, "taken off", EM_STEPS, KEPT, RARE, CONTEXT, SPECK, FALL
     ]  # fmt: skip
