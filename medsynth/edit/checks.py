@@ -99,10 +99,10 @@ def check(
     surface = exposed(before), exposed(after)
     if nested and surface[1] > surface[0] + EXPOSED_TOLERANCE:
         raise EditError(
-            f"a core as enclosed as before {step} ({surface[0]:.0%} bare)",
+            f"a core as enclosed by oedema as before {step} ({surface[0]:.0%} of its surface bare)",
             f"{surface[1]:.0%} bare",
             None,
-            "Do less, or grow the oedema first.",
+            "Do less, or give it more oedema first: `--op grow:ED=3` (mm).",
         )
     return {
         "volumes_before_mm3": old,
