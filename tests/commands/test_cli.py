@@ -112,10 +112,11 @@ def test_two_ranks_train_as_one(phantoms: Path, tmp_path: Path) -> None:
     train_on_two_ranks(*told, "--out", str(tmp_path / "two"))
     assert main(["train", *told, "--out", str(tmp_path / "one")]) == 0
     one, two = (torch.load(tmp_path / r / "last.pt", weights_only=True) for r in ("one", "two"))
-    for name, value in one["players"].items():
-        gap = (two["players"][name] - value).abs()
-        assert gap.mean() < 1e-6, name
-        assert gap.max() < 1e-4, name  # a quarter of one update, where a gradient is nearly zero
+    gaps = [(two["players"][name] - value).abs() for name, value in one["players"].items()]
+    gap = torch.cat([g.flatten() for g in gaps])
+    assert gap.mean() < 1e-5  # 2e-4 if gradients are not averaged
+    # where a gradient is nearly zero, its last bits decide on the sign of an update of 4e-4
+    assert (gap > 2e-5).float().mean() < 0.03
 
 
 def test_every_phantom_is_the_same_whoever_makes_it(phantoms: Path, tmp_path: Path) -> None:
