@@ -22,7 +22,7 @@ SPACING_MM = 2.0
 WITHIN = 0.10
 """How near the brightness of a structure should be, as a share of a modality's range."""
 
-JUDGED, UTILITY_STEPS, READER_STEPS, PATCH, DEGRADED = 14, 60, 100, 32, 4
+JUDGED, UTILITY_STEPS, READER_STEPS, PATCH, DEGRADED = 14, 100, 160, 32, 4
 """How small the demo's evaluation is: label maps, steps and patches of segmentors, bad examples."""
 
 SMALL = (

@@ -60,6 +60,8 @@ def test_what_is_made_has_the_means_and_spreads_that_were_asked_for(
             continue
         mean, spread = (f(made.data[:, where] / UNITS, 1) for f in (np.mean, np.std))
         dark = asked[0, :, index] < 3 * np.exp(asked[1, :, index])  # cut off at 0
+        if dark.all():
+            continue
         np.testing.assert_allclose(mean[~dark], asked[0, :, index][~dark], atol=0.01)
         share = spread[~dark] / np.exp(asked[1, :, index][~dark])
         assert share.max() < 1.05
