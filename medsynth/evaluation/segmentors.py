@@ -244,14 +244,8 @@ def _course(
     begun, work = trainer.step, trainer.fit(batches, until)
     for step in range(begun, until):
         if recipe.kind == "dynunet":
-            _scale_rates(trainer, ((until - step) / (until - begun)) ** FALL)
+            trainer.scale_rates(((until - step) / (until - begun)) ** FALL)
         yield next(work)
-
-
-def _scale_rates(trainer: Trainer, factor: float) -> None:
-    for optimizer in trainer.optimizers.values():
-        for group in optimizer.param_groups:
-            group["lr"] = optimizer.defaults["lr"] * factor
 
 
 def blank(recipe: Recipe, scheme: LabelScheme, channels: int) -> nn.Module:

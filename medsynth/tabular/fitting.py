@@ -108,13 +108,13 @@ class Fitting:
         if config.model.kind == "medgan":
             half_life = 0  # averaged weights do not fit the statistics of batch norm
         game.players.to(world.device)
-        self._rates = {
+        rates = {
             name: train.rate if name == "generator" else train.rate_critic or train.rate
             for name in game.players
         }
         optimizers = {
             name: torch.optim.AdamW(
-                player.parameters(), self._rates[name], habits.betas, weight_decay=habits.decay,
+                player.parameters(), rates[name], habits.betas, weight_decay=habits.decay,
                 fused=True,
             )
             for name, player in game.players.items()
@@ -153,21 +153,19 @@ class Fitting:
         look = per_epoch(self.material.records, trainer.batch)
         work = trainer.fit(self.material.batches(trainer), self.steps)
         while trainer.step < self.steps and self.ended is None:
-            self._set_rates()
+            trainer.scale_rates(self._schedule(trainer.step))
             metrics = next(work)
             if trainer.step % look == 0 or trainer.step == self.steps:
                 metrics = metrics | self._look(trainer.step // look)
             yield metrics
 
-    def _set_rates(self) -> None:
-        """The learning rates of the coming step: a rise, then half a cosine."""
-        step, plan = self.trainer.step, planned(self.config, self.material.records)
+    def _schedule(self, step: int) -> float:
+        """Factor of the learning rates in a step: a rise, then half a cosine."""
+        plan = planned(self.config, self.material.records)
         factor = min(1.0, (step + 1) / max(min(WARM_UP, plan // 10), 1))
         if self.config.train.decay:
             factor *= 0.5 * (1 + math.cos(math.pi * step / plan))
-        for name, optimizer in self.trainer.optimizers.items():
-            for group in optimizer.param_groups:
-                group["lr"] = self._rates[name] * factor
+        return factor
 
     def _look(self, epoch: int) -> Metrics:
         """Measure held-out records and canaries; keep the weights, or end."""

@@ -120,6 +120,12 @@ class Trainer:
         """The player to use after training: the averaged one when there is one."""
         return self.ema[player] if player in self.ema else self.game.players[player]
 
+    def scale_rates(self, factor: float) -> None:
+        """Set every learning rate to `factor` times what its optimiser was made with."""
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = optimizer.defaults["lr"] * factor
+
     def fit(self, batches: Iterator[Any], steps: int) -> Iterator[Metrics]:
         """Play until `steps`.
 
