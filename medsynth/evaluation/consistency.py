@@ -92,7 +92,7 @@ def measure(
     first: Head | None = None
 
     def named(head: Head) -> np.ndarray:
-        return segmentors.predict(network, recipe.kind, head.scans.data, scheme, recipe.patch)
+        return segmentors.predict(network, recipe, head.scans.data, scheme)
 
     for head in shown(heads.read_all(real, modalities), len(real), "segment real"):
         first = first or head

@@ -284,9 +284,12 @@ def _game(kind: str, channels: int, scheme: LabelScheme) -> tuple[Game, Mapping[
 
 @torch.inference_mode()
 def predict(
-    network: nn.Module, kind: str, scans: np.ndarray, scheme: LabelScheme, patch: Sequence[int]
+    network: nn.Module, recipe: Recipe, scans: np.ndarray, scheme: LabelScheme
 ) -> np.ndarray:
     """Name the voxels of one case, in overlapping windows (`windows`).
+
+    A network that was trained on mirrored cases sees the case and its mirror image, as nnU-Net's
+    do; scores are the mean of both.
 
     A `dynunet` has learnt the scores of a world in which structures are as much more frequent as
     they count in its loss; their logarithms are taken off, so that it names what is likeliest. What
@@ -295,18 +298,17 @@ def predict(
 
     Args:
         network: From `train`.
-        kind: Its kind.
-        scans: Normalised, `(C, I, J, K)`.
+        recipe: How it was trained.
+        scans: Normalised, `(C, I, J, K)`, RAS+.
         scheme: What it names.
-        patch: Edges of its training patches in voxels, along i, j, k.
 
     Returns:
         uint8 `(I, J, K)` in integers of the scheme; background where all scans are 0.
 
     Source:
         Elkan, The Foundations of Cost-Sensitive Learning, IJCAI 2001; shares by Saerens et al.,
-        Neural Computation 14(1), 2002; specks after the largest component that nnU-Net keeps,
-        Isensee et al., Nature Methods 2021 (arXiv 1904.08128).
+        Neural Computation 14(1), 2002; mirror images, and specks after the largest component that
+        nnU-Net keeps, Isensee et al., Nature Methods 2021 (arXiv 1904.08128).
     """
     from monai.inferers import sliding_window_inference
 
@@ -317,15 +319,19 @@ def predict(
     def forward(batch: Tensor) -> Tensor:
         noise = torch.zeros_like(batch[:, :1])
         with torch.autocast(device.type, precision.dtype, enabled=precision.mixed):
-            out = network(batch, noise, None) if kind == "gan" else network(batch)
+            out = network(batch, noise, None) if recipe.kind == "gan" else network(batch)
         return out.float()
 
+    def scored(source: Tensor) -> Tensor:
+        return sliding_window_inference(source, window, 2, forward, 0.25, "gaussian")[0].cpu()
+
     source = torch.from_numpy(np.ascontiguousarray(scans, np.float32))[None].to(device)
-    window = windows(kind, patch, scans.shape[1:])
-    out = sliding_window_inference(source, window, 2, forward, 0.25, "gaussian")
-    scores = out[0].cpu()
+    window = windows(recipe.kind, recipe.patch, scans.shape[1:])
+    scores = scored(source)
+    if recipe.augmented:
+        scores = (scores + scored(source.flip(2)).flip(1)) / 2
     brain = np.asarray((scans > 0).any(0))
-    if kind == "dynunet":
+    if recipe.kind == "dynunet":
         scores -= _weights(scheme).log().view(-1, 1, 1, 1)
         seen = network.get_buffer("voxels_seen").cpu()
         scores = _with_own_priors(scores, seen, torch.from_numpy(brain), scheme)
@@ -415,7 +421,10 @@ def habits(kind: str) -> list[Any]:
     """What decides a segmentor of that kind beside its recipe and may be tuned, JSON-able: kept
     results and kept networks of others must not be taken for it."""
     if kind == "gan":
-        return [asdict(USUAL), GAN_WIDTHS, GAN_HEAD, "strided", JUDGE_WIDTHS, SPECK]
+        return [
+            asdict(USUAL), GAN_WIDTHS, GAN_HEAD, "strided", JUDGE_WIDTHS, SPECK, "mirror images"
+        ]  # fmt: skip
     return [
-        asdict(USUAL), UNET_WIDTHS, WEIGHTS, "taken off", EM_STEPS, KEPT, RARE, CONTEXT, SPECK, FALL
+        asdict(USUAL), UNET_WIDTHS, WEIGHTS, "taken off", EM_STEPS, KEPT, RARE, CONTEXT, SPECK,
+        FALL, "mirror images",
     ]  # fmt: skip

@@ -197,7 +197,7 @@ def run(
     network = segmentors.train(recipe, course, BRATS2023, channels, shown)
     rows = []
     for example in fold.test:
-        named = segmentors.predict(network, cell.segmentor, example.scans, BRATS2023, recipe.patch)
+        named = segmentors.predict(network, recipe, example.scans, BRATS2023)
         rows += score_case(named, example)
     done = {"cell": asdict(cell), "steps": recipe.steps, "scores": rows}
     write_json(path, done)

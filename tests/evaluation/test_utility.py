@@ -281,7 +281,7 @@ def test_the_same_seed_gives_the_same_segmentor(kind: str, coarse: Path, tmp_pat
         assert one.voxels_seen.sum() == 2 * 48**3  # two steps of a patch
         tuned = segmentors.train(recipe, [(cases, 1), (cases, 2)], BRATS2023, 4)
         assert tuned.voxels_seen.sum() == 48**3  # of the last course alone
-    named = segmentors.predict(one, kind, cases[0].scans, BRATS2023, recipe.patch)
+    named = segmentors.predict(one, recipe, cases[0].scans, BRATS2023)
     assert named.shape == cases[0].labels.shape
     assert set(named.ravel()) <= {0, 1, 2, 3}
 
@@ -380,11 +380,26 @@ def test_what_counted_more_in_the_loss_must_be_surer_to_be_named() -> None:
     edge = np.log(segmentors.WEIGHTS["ET"])
     scans = np.full((4, 32, 32, 32), edge - 0.05, np.float32)
     scans[:, 16:] = edge + 0.05
-    named = segmentors.predict(Sure(), "dynunet", scans, BRATS2023, (32, 32, 32))
+    named = segmentors.predict(Sure(), Recipe("dynunet", True, 1), scans, BRATS2023)
     assert (named[:16] == BRATS2023.value("ED")).all()
     assert (named[16:] == BRATS2023.value("ET")).all()
-    named = segmentors.predict(Sure(), "gan", scans, BRATS2023, (32, 32, 32))
+    named = segmentors.predict(Sure(), Recipe("gan", True, 1), scans, BRATS2023)
     assert (named == BRATS2023.value("ET")).all()
+
+
+@pytest.mark.parametrize("kind", segmentors.KINDS)
+def test_left_and_right_are_read_alike_by_who_trained_on_mirrored_brains(kind: str) -> None:
+    """The mirror image of a case is named as the mirror image of its names."""
+    torch.manual_seed(0)
+    scans = np.random.default_rng(0).random((4, 56, 48, 48), np.float32)
+    for augmented in (True, False):
+        recipe = Recipe(kind, augmented, 1)
+        network = segmentors.blank(recipe, BRATS2023, 4).eval()
+        named, mirrored = (
+            segmentors.predict(network, recipe, s, BRATS2023) for s in (scans, scans[:, ::-1])
+        )
+        assert len(np.unique(named)) > 1
+        assert (mirrored[::-1] == named).all() == augmented
 
 
 @pytest.mark.parametrize("kept", [0, segmentors.KEPT])
@@ -426,6 +441,19 @@ def test_a_tumour_is_read_by_what_it_is_made_of_itself(
     assert torch.equal(elsewhere, scores)
 
 
+def test_a_trace_of_enhancement_is_not_estimated_away() -> None:
+    """30 of 27,000 voxels speak for enhancing tumour by 50 to 1, all others against it by 10 to 1:
+    by maximum likelihood nothing enhances."""
+    ed, et = (BRATS2023.abbreviations.index(name) for name in ("ED", "ET"))
+    scores = torch.full((4, 30, 30, 30), -9.0)
+    scores[ed], scores[et] = 0, np.log(0.1)
+    scores[et, 0, 0] = np.log(50)
+    seen = 1000.0 * (torch.arange(4) == ed) + 1000.0 * (torch.arange(4) == et)
+    everywhere = torch.ones(30, 30, 30) > 0
+    named = segmentors._with_own_priors(scores, seen, everywhere, BRATS2023).argmax(0) == et
+    assert torch.equal(named, scores[et] > 0)
+
+
 def test_a_structure_that_training_hardly_showed_keeps_its_scores() -> None:
     scores = torch.randn(4, 8, 8, 8)
     scores[0] -= 5
@@ -442,7 +470,7 @@ def test_a_network_of_much_enhancement_finds_none_in_a_tumour_without() -> None:
     scans = np.full((4, 48, 48, 48), 1e-3, np.float32)
     noisy = 0.7 * np.random.default_rng(0).standard_normal((24, 24, 24))
     scans[0, 4:28, 4:28, 4:28] = 10 + noisy
-    named = segmentors.predict(Leaning(), "dynunet", scans, BRATS2023, (48, 48, 48))
+    named = segmentors.predict(Leaning(), Recipe("dynunet", True, 1), scans, BRATS2023)
     assert (noisy > 1).sum() > 500  # so many are likelier to enhance, if half of the tumour does
     assert (named == BRATS2023.value("ET")).sum() < 150
     assert (named > 0).sum() == noisy.size
@@ -504,7 +532,7 @@ def test_specks_of_tumour_are_named_as_what_else_they_may_be(of: LabelScheme, in
         specks[20:22, 20:22, 20:22] = False
     scans = np.tile(np.maximum(drawn / 10, 1e-3), (4, 1, 1, 1)).astype(np.float32)
     for kind in segmentors.KINDS:
-        named = segmentors.predict(Drawn(of), kind, scans, of, drawn.shape)
+        named = segmentors.predict(Drawn(of), Recipe(kind, True, 1), scans, of)
         wanted = np.asarray(of.values)[drawn]
         wanted[specks] = of.value(instead)
         np.testing.assert_array_equal(named, wanted)
@@ -520,7 +548,7 @@ def test_tumour_along_a_cavity_is_one_piece_and_healthy_brains_have_no_specks() 
     drawn[40:42, 40:42, 40] = at("ET")
     for labels in (drawn, healthy):
         scans = np.tile(labels / 10, (4, 1, 1, 1)).astype(np.float32)
-        named = segmentors.predict(Drawn(BRAIN), "gan", scans, BRAIN, labels.shape)
+        named = segmentors.predict(Drawn(BRAIN), Recipe("gan", True, 1), scans, BRAIN)
         wanted = np.asarray(BRAIN.values)[labels]
         wanted[40:42, 40:42, 40] = BRAIN.value("WM" if labels is drawn else "GM")
         np.testing.assert_array_equal(named, wanted)
@@ -555,7 +583,8 @@ def test_windows_hold_more_brain_than_patches_but_no_more_than_there_is(
     network = Asked()
     scans = np.full((4, *shape), 0.1, np.float32)
     scans[2, 20:30, 20:30, 20:30] = 1
-    named = segmentors.predict(network, "dynunet", scans, BRATS2023, (patch,) * 3)
+    recipe = Recipe("dynunet", True, 1, patch=(patch,) * 3)
+    named = segmentors.predict(network, recipe, scans, BRATS2023)
     assert network.sizes == sizes
     assert segmentors.windows("gan", (patch,) * 3, shape) == (patch,) * 3
     np.testing.assert_array_equal(named == BRATS2023.value("ED"), scans[2] == 1)
