@@ -26,8 +26,9 @@ JUDGED, UTILITY_STEPS, READER_STEPS, PATCH, DEGRADED = 14, 100, 160, 32, 4
 """How small the demo's evaluation is: label maps, steps and patches of segmentors, bad examples."""
 
 SMALL = (
-    "Small on purpose: phantoms, few steps, one seed, one segmentor. It shows what a report looks "
-    "like; `medsynth evaluate` measures in earnest."
+    "Small on purpose: few steps, one seed, one segmentor; and what is called real here are "
+    "phantoms that stand in for people. It shows what a report looks like; `medsynth evaluate` "
+    "measures in earnest."
 )
 EDITS = """\
 steps:

@@ -55,12 +55,15 @@ def _files(path: Path) -> list[Path]:
     """A file, or those of a case's folder: its scans, then the label map that says most.
 
     Raises:
-        DataError: A folder without scans.
+        DataError: A folder without scans, or a file that is neither scan nor label map.
     """
     from medsynth.core.cohort import MODALITIES
     from medsynth.io.layouts import NIFTI
 
     if not path.is_dir():
+        if not NIFTI.search(path.name):
+            todo = "Leave it out, or name the folder of one case."
+            raise DataError("a scan or a label map, *.nii.gz or *.nii", repr(path.name), path, todo)
         return [path]
     found = {NIFTI.sub("", f.name): f for f in sorted(path.iterdir()) if NIFTI.search(f.name)}
     if not found:
