@@ -178,9 +178,7 @@ def _segmentor(
             raise result[1]
         examples.append(result)
     network = segmentors.blank(recipe, scheme, len(modalities))
-    told = (
-        f"{network} {recipe} {[e.folder.name for e in examples]} {segmentors.habits(recipe.kind)}"
-    )
+    told = f"{network} {recipe} {[e.folder.name for e in examples]} {segmentors.habits(recipe)}"
     path = out / f"segmentor-{hashlib.sha256(told.encode()).hexdigest()[:12]}.safetensors"
     if path.exists():  # DynUNet has its weights under several names, and the file under one
         weights = load_model(path)[0]

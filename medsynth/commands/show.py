@@ -61,9 +61,9 @@ def _files(path: Path) -> list[Path]:
     from medsynth.io.layouts import NIFTI
 
     if not path.is_dir():
-        if not NIFTI.search(path.name):
+        if path.is_file() and not NIFTI.search(path.name):
             todo = "Leave it out, or name the folder of one case."
-            raise DataError("a scan or a label map, *.nii.gz or *.nii", repr(path.name), path, todo)
+            raise DataError("scans or label maps, *.nii.gz or *.nii", "something else", path, todo)
         return [path]
     found = {NIFTI.sub("", f.name): f for f in sorted(path.iterdir()) if NIFTI.search(f.name)}
     if not found:

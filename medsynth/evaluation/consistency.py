@@ -44,6 +44,7 @@ LIMITS = (
     "The segmentor is only as good as its training: compare with its score on real scans, not "
     "with 1. It may score higher on synthetic scans than on real ones when they are too clean.",
     "Tissue labels of real scans come from an algorithm, not from people.",
+    segmentors.MIRRORED,
     segmentors.SATELLITES,
     segmentors.OWN_PRIORS,
 )

@@ -61,6 +61,12 @@ seven real people, patches of 48 and windows of 56 voxels of 2 mm that gave the 
 14 points of Dice; windows of 72 lost it again (docs/log.md).
 """
 
+FLIPS = ((), (-3,))
+"""Axes of scans along which they are flipped before they are read; scores are the mean of all
+(test-time augmentation). Left and right are what training mirrors; nnU-Net mirrors all three axes,
+in training, too. Networks that were trained without are read as they lie, the first of these.
+"""
+
 SPECK = 0.1
 """Pieces of tumour smaller than this share of the largest one are specks, and not named.
 
@@ -86,6 +92,12 @@ nothing is estimated away altogether. Unseen phantoms gain by it (docs/log.md)."
 
 RARE = 1e-3
 """Least share of the tumour that training showed for a structure whose prior may change."""
+
+MIRRORED = (
+    "Segmentors that were trained with augmentation read each person's scans and their mirror "
+    "image, left for right, and take the mean of both; others read the scans alone."
+)
+"""The same of `FLIPS`."""
 
 OWN_PRIORS = (
     "A `dynunet` estimates from each person's scans what shares of the tumour are necrosis, oedema "
@@ -244,7 +256,7 @@ def _course(
     begun, work = trainer.step, trainer.fit(batches, until)
     for step in range(begun, until):
         if recipe.kind == "dynunet":
-            trainer.scale_rates(((until - step) / (until - begun)) ** FALL)
+            trainer.scale_learning_rates(((until - step) / (until - begun)) ** FALL)
         yield next(work)
 
 
@@ -288,8 +300,8 @@ def predict(
 ) -> np.ndarray:
     """Name the voxels of one case, in overlapping windows (`windows`).
 
-    A network that was trained on mirrored cases sees the case and its mirror image, as nnU-Net's
-    do; scores are the mean of both.
+    A network that was trained on mirrored cases sees the case and its mirror image (`FLIPS`), which
+    takes twice as long.
 
     A `dynunet` has learnt the scores of a world in which structures are as much more frequent as
     they count in its loss; their logarithms are taken off, so that it names what is likeliest. What
@@ -307,8 +319,8 @@ def predict(
 
     Source:
         Elkan, The Foundations of Cost-Sensitive Learning, IJCAI 2001; shares by Saerens et al.,
-        Neural Computation 14(1), 2002; mirror images, and specks after the largest component that
-        nnU-Net keeps, Isensee et al., Nature Methods 2021 (arXiv 1904.08128).
+        Neural Computation 14(1), 2002; test-time mirroring, and specks after the largest component
+        that nnU-Net keeps, Isensee et al., Nature Methods 2021 (arXiv 1904.08128).
     """
     from monai.inferers import sliding_window_inference
 
@@ -322,14 +334,14 @@ def predict(
             out = network(batch, noise, None) if recipe.kind == "gan" else network(batch)
         return out.float()
 
+    window = windows(recipe.kind, recipe.patch, scans.shape[1:])
+
     def scored(source: Tensor) -> Tensor:
         return sliding_window_inference(source, window, 2, forward, 0.25, "gaussian")[0].cpu()
 
     source = torch.from_numpy(np.ascontiguousarray(scans, np.float32))[None].to(device)
-    window = windows(recipe.kind, recipe.patch, scans.shape[1:])
-    scores = scored(source)
-    if recipe.augmented:
-        scores = (scores + scored(source.flip(2)).flip(1)) / 2
+    flips = FLIPS if recipe.augmented else FLIPS[:1]
+    scores = torch.stack([scored(source.flip(axes)).flip(axes) for axes in flips]).mean(0)
     brain = np.asarray((scans > 0).any(0))
     if recipe.kind == "dynunet":
         scores -= _weights(scheme).log().view(-1, 1, 1, 1)
@@ -417,14 +429,13 @@ def windows(kind: str, patch: Sequence[int], shape: Sequence[int]) -> tuple[int,
     )
 
 
-def habits(kind: str) -> list[Any]:
-    """What decides a segmentor of that kind beside its recipe and may be tuned, JSON-able: kept
-    results and kept networks of others must not be taken for it."""
-    if kind == "gan":
-        return [
-            asdict(USUAL), GAN_WIDTHS, GAN_HEAD, "strided", JUDGE_WIDTHS, SPECK, "mirror images"
-        ]  # fmt: skip
+def habits(recipe: Recipe) -> list[Any]:
+    """What decides a segmentor beside its recipe and may be tuned, JSON-able: kept results and kept
+    networks of others must not be taken for it."""
+    flips = [FLIPS] if recipe.augmented else []
+    if recipe.kind == "gan":
+        return [asdict(USUAL), GAN_WIDTHS, GAN_HEAD, "strided", JUDGE_WIDTHS, SPECK, *flips]
     return [
         asdict(USUAL), UNET_WIDTHS, WEIGHTS, "taken off", EM_STEPS, KEPT, RARE, CONTEXT, SPECK,
-        FALL, "mirror images",
+        FALL, *flips,
     ]  # fmt: skip

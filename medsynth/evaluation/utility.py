@@ -141,7 +141,7 @@ def _some(cases: Sequence[Example], share: float, cell: Cell) -> Sequence[Exampl
 def result_file(folder: Path, cell: Cell, fold: Fold, recipe: Recipe) -> Path:
     """Where a cell's scores stand: a name for people and a hash of all that decides them."""
     told: list[Any] = [asdict(cell), asdict(recipe), [e.folder.name for e in fold.test]]
-    told += segmentors.habits(recipe.kind)
+    told += segmentors.habits(recipe)
     for part, end in courses(cell, fold, recipe.steps):
         told.append([[e.folder.name for e in part], end])
     text = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:10]

@@ -19,7 +19,14 @@ from medsynth.evaluation.records import (
     interval,
     number,
 )
-from medsynth.evaluation.segmentors import CONTEXT, OWN_PRIORS, SATELLITES, WEIGHTS, Recipe
+from medsynth.evaluation.segmentors import (
+    CONTEXT,
+    MIRRORED,
+    OWN_PRIORS,
+    SATELLITES,
+    WEIGHTS,
+    Recipe,
+)
 from medsynth.evaluation.utility import FEW, FINE_TUNED, NAME, REAL, TRAININGS, Axes
 
 LIMITS = (
@@ -29,6 +36,7 @@ LIMITS = (
     "A region that a test case does not have scores 1 when none is predicted and 0 otherwise, as "
     "in BraTS: the floor, a segmentor that predicts nothing, can be high. *Where present* is over "
     "the cases that have the region.",
+    MIRRORED,
     SATELLITES,
     OWN_PRIORS,
     "There is no ceiling: nobody knows the best that could be reached. Compare with *real*.",

@@ -153,7 +153,7 @@ class Fitting:
         look = per_epoch(self.material.records, trainer.batch)
         work = trainer.fit(self.material.batches(trainer), self.steps)
         while trainer.step < self.steps and self.ended is None:
-            trainer.scale_rates(self._schedule(trainer.step))
+            trainer.scale_learning_rates(self._schedule(trainer.step))
             metrics = next(work)
             if trainer.step % look == 0 or trainer.step == self.steps:
                 metrics = metrics | self._look(trainer.step // look)

@@ -120,8 +120,9 @@ class Trainer:
         """The player to use after training: the averaged one when there is one."""
         return self.ema[player] if player in self.ema else self.game.players[player]
 
-    def scale_rates(self, factor: float) -> None:
-        """Set every learning rate to `factor` times what its optimiser was made with."""
+    def scale_learning_rates(self, factor: float) -> None:
+        """Set the learning rates of all parameters to `factor` times what their optimiser was made
+        with."""
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = optimizer.defaults["lr"] * factor

@@ -137,6 +137,8 @@ def test_one_case_and_one_label_map_are_enough(
     for files in ([phantoms], [case, phantoms / "cohort.json"]):  # as `show gen/*` passes
         assert main(["show", *map(str, files), "-o", str(tmp_path / "all.png")]) == 1
         assert "folder of one case" in capsys.readouterr().err
+    assert main(["show", str(phantoms / "nobody"), "-o", str(tmp_path / "all.png")]) == 1
+    assert "Check the path" in capsys.readouterr().err
     brain, out = case / f"{case.name}-brain.nii.gz", tmp_path / "coarse-brain.nii.gz"
     assert main(["resample", str(brain), "--spacing-mm", "5", "-o", str(out)]) == 0
     assert read_labels(out, BRAIN).spacing_mm == pytest.approx((5, 5, 5), abs=0.1)

@@ -313,9 +313,10 @@ def test_the_rate_of_a_dynunet_falls_to_0_in_each_of_its_courses(
 def test_results_of_other_augmentation_or_specks_are_not_kept(
     kind: str, habit: str, other: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = segmentors.habits(kind)
+    recipe = Recipe(kind, True, 3)
+    before = segmentors.habits(recipe)
     monkeypatch.setattr(segmentors, habit, other)
-    assert segmentors.habits(kind) != before
+    assert segmentors.habits(recipe) != before
 
 
 def test_missing_enhancing_tumour_costs_more_than_missing_oedema() -> None:
@@ -353,6 +354,9 @@ def test_cells_of_another_loss_or_window_are_not_taken_for_these(
         ]
 
     gan, dynunet = names()
+    with monkeypatch.context() as patch:
+        patch.setattr(segmentors, "FLIPS", segmentors.FLIPS[:1])
+        assert not set(names()) & {gan, dynunet}
     for habit in ("CONTEXT", "FALL", "KEPT"):
         with monkeypatch.context() as patch:
             patch.setattr(segmentors, habit, 1.0)
@@ -448,8 +452,9 @@ def test_a_trace_of_enhancement_is_not_estimated_away() -> None:
     scores = torch.full((4, 30, 30, 30), -9.0)
     scores[ed], scores[et] = 0, np.log(0.1)
     scores[et, 0, 0] = np.log(50)
-    seen = 1000.0 * (torch.arange(4) == ed) + 1000.0 * (torch.arange(4) == et)
-    everywhere = torch.ones(30, 30, 30) > 0
+    seen = torch.zeros(4)
+    seen[[ed, et]] = 1000
+    everywhere = torch.ones(30, 30, 30, dtype=torch.bool)
     named = segmentors._with_own_priors(scores, seen, everywhere, BRATS2023).argmax(0) == et
     assert torch.equal(named, scores[et] > 0)
 

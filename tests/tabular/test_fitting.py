@@ -79,6 +79,21 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(kind: str, half_life: float)
         assert {k: float(v) for k, v in one.items()} == {k: float(v) for k, v in two.items()}
 
 
+@pytest.mark.parametrize("decay", [True, False])
+def test_learning_rates_rise_and_then_fall_by_half_a_cosine(decay: bool) -> None:
+    """30 steps, three of them a rise; the critic has a rate of its own."""
+    work = fitting("wgan", rate=1e-3, rate_critic=4e-3, decay=decay, epochs=1, batch=80)
+    rates = []
+    for _ in work.play():
+        made = work.trainer.optimizers
+        rates.append([made[name].param_groups[0]["lr"] for name in ("generator", "critic")])
+    step = np.arange(30)
+    factor = np.minimum((step + 1) / 3, 1)
+    if decay:
+        factor *= (1 + np.cos(np.pi * step / 30)) / 2
+    np.testing.assert_allclose(rates, factor[:, None] * [1e-3, 4e-3])
+
+
 @pytest.mark.parametrize("kind", ["autoregressive", "vae", "wgan", "sets", "emr-wgan"])
 def test_two_halves_of_a_batch_weigh_as_much_as_the_whole(kind: str) -> None:
     """What two ranks compute: each half of the batch, averaged."""

@@ -36,6 +36,24 @@ def test_six_steps_are_three_and_three(accumulate: int, tmp_path: Path) -> None:
     assert not same(first.state_dict(), straight.state_dict())
 
 
+def test_learning_rates_are_scaled_from_what_they_were_made_with_also_after_a_resumption() -> None:
+    playing, again = trainer(), trainer()
+    for one in (playing, again):
+        parameters = one.game.players["generator"].parameters()
+        one.optimizers["generator"] = torch.optim.Adam(parameters, 4e-3)
+    for factor in (0.5, 0.25):
+        playing.scale_learning_rates(factor)
+    again.load_state_dict(playing.state_dict())
+    rates = [_rates(playing), _rates(again)]
+    again.scale_learning_rates(1)
+    assert rates == [{"generator": 1e-3, "discriminator": 2.5e-3}] * 2
+    assert _rates(again) == {"generator": 4e-3, "discriminator": 1e-2}
+
+
+def _rates(playing: Trainer) -> dict[str, float]:
+    return {name: o.param_groups[0]["lr"] for name, o in playing.optimizers.items()}
+
+
 def test_dropout_is_active_and_repeats() -> None:
     with_dropout, again, without = trainer(), trainer(), trainer(dropout=0.0)
     for playing in (with_dropout, again, without):
