@@ -36,6 +36,7 @@ def batch(patch: int, device: torch.device) -> ImageBatch:
         source.to(device),
         torch.rand(BATCH, 4, patch, patch, patch, device=device),
         torch.rand(BATCH, 2, 4, STRUCTURES, device=device),
+        torch.ones(BATCH, 3, device=device),
     )
 
 

@@ -4,7 +4,7 @@
 
 Goes on where it was stopped. With the configurations of configs/box and the default numbers it is
 the recipe of the weights that come with the package; each file of them tells from which revision of
-phantoms. With AVX-512 training takes 40 and 8 minutes on a CPU core each, without it a few times as
+phantoms. With AVX-512 training takes 22 and 8 minutes on a CPU core each, without it a few times as
 long.
 """
 

@@ -234,7 +234,7 @@ def _other_voxels(model: str, examples: Sequence[Example]) -> list[str]:
     known = synthesizer.load(model, device="cpu", precision="fp32").known_mm
     if known is None:
         return []
-    edges = [tuple(np.linalg.norm(e.affine[:3, :3], axis=0)) for e in examples]
+    edges = [tuple(e.spacing_mm) for e in examples]
     other = [e for e in edges if unlikeness(e, *known) > ALIKE]
     if not other:
         return []
@@ -383,7 +383,7 @@ class ImageRun(Run):
                 self.prior,
                 target_scheme(self.config),
                 _without_folders(self.config),
-                [np.linalg.norm(e.affine[:3, :3], axis=0).tolist() for e in self.examples],
+                [e.spacing_mm.tolist() for e in self.examples],
                 **({"began_with": read_json(began)["model"]} if began.exists() else {}),
             )
 

@@ -146,4 +146,4 @@ def _batch(config: Config, grid: tuple[int, int, int]) -> ImageBatch:
     source = labels if spec.labels_in else torch.rand(1, len(spec.source), *grid)
     target = labels if spec.labels_out else torch.rand(1, len(spec.target), *grid)
     style = torch.rand(1, 2, len(spec.target), len(spec.source)) if spec.styled else None
-    return ImageBatch(source, target, style)
+    return ImageBatch(source, target, style, torch.ones(1, 3) if spec.styled else None)

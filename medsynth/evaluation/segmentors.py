@@ -331,7 +331,7 @@ def predict(
     def forward(batch: Tensor) -> Tensor:
         noise = torch.zeros_like(batch[:, :1])
         with torch.autocast(device.type, precision.dtype, enabled=precision.mixed):
-            out = network(batch, noise, None) if recipe.kind == "gan" else network(batch)
+            out = network(batch, noise, None, None) if recipe.kind == "gan" else network(batch)
         return out.float()
 
     window = windows(recipe.kind, recipe.patch, scans.shape[1:])

@@ -71,6 +71,11 @@ class Example:
         with np.load(self.folder / "samples.npz") as file:
             return file["affine"]
 
+    @property
+    def spacing_mm(self) -> np.ndarray:
+        """Edges of voxels along i, j, k, `(3,)`."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
     @cached_property
     def shading(self) -> np.ndarray:
         """From `medsynth.imaging.shading.measure`, `(C, C)`; NaN where it cannot be told."""

@@ -40,11 +40,13 @@ class ImageBatch(NamedTuple):
         source: `(B, S, I, J, K)`, one-hot structures or scans.
         target: `(B, T, I, J, K)`, scans or one-hot structures.
         style: `(B, 2, T, S)` when the generator takes one, else None.
+        spacing_mm: Edges of voxels along i, j, k, `(B, 3)`, when there are styles, else None.
     """
 
     source: Tensor
     target: Tensor
     style: Tensor | None
+    spacing_mm: Tensor | None
 
 
 class SynthesisGame:
@@ -96,7 +98,7 @@ class SynthesisGame:
         drawn = noise.normal(self.grains, *batch.source.shape[2:])
         if phase == "discriminator":
             with torch.no_grad():
-                fake = generator(batch.source, drawn, batch.style)
+                fake = generator(batch.source, drawn, batch.style, batch.spacing_mm)
             both = discriminator(torch.cat([batch.target.to(fake.dtype), fake]))
             on_real, on_fake = both.chunk(2)
             real_loss = _cross_entropy(on_real, structure, weight)
@@ -108,7 +110,7 @@ class SynthesisGame:
                 "accuracy_real": _share(odds[0] > 0, inside),
                 "accuracy_fake": _share(odds[1] < 0, inside),
             }
-        fake = generator(batch.source, drawn, batch.style)
+        fake = generator(batch.source, drawn, batch.style, batch.spacing_mm)
         adversarial = _cross_entropy(discriminator(fake), structure, weight)
         distance = _distance(fake, batch.target, weight)
         with torch.autocast(fake.device.type, enabled=False):  # sums of brightness overflow fp16
@@ -137,6 +139,7 @@ class SynthesisGame:
                     batch.source,
                     noise.normal(self.grains, *batch.source.shape[2:]),
                     batch.style,
+                    batch.spacing_mm,
                 ).float()
                 for _ in range(2)
             )
@@ -183,7 +186,7 @@ class PairGame:
         drawn = noise.normal(self.grains, *batch.source.shape[2:])
         if phase == "discriminator":
             with torch.no_grad():
-                fake = self._visible(generator(batch.source, drawn, batch.style))
+                fake = self._visible(generator(batch.source, drawn, batch.style, batch.spacing_mm))
             on_real = discriminator(torch.cat([batch.source, batch.target], 1)).float()
             on_fake = discriminator(torch.cat([batch.source, fake], 1)).float()
             loss = 0.5 * (
@@ -194,7 +197,7 @@ class PairGame:
                 "accuracy_real": (on_real > 0).float().mean(),
                 "accuracy_fake": (on_fake < 0).float().mean(),
             }
-        out = generator(batch.source, drawn, batch.style)
+        out = generator(batch.source, drawn, batch.style, batch.spacing_mm)
         pair = torch.cat([batch.source, self._visible(out)], 1)
         adversarial = self._adversarial(discriminator(pair).float(), True, False)
         distance = (

@@ -2,8 +2,9 @@
 
 Knows tensors only. What a scanner and a patient add globally comes in as a *style*: the mean and
 spread of every target channel in every structure (see `medsynth.imaging.style`). The image that
-has these means everywhere, as if painted by numbers, is the starting point; the network adds
-what paint lacks: edges, partial volume, texture and folds.
+has these means everywhere, as if painted by numbers, with grain of these spreads and seen through
+what blurs a scan, is the starting point; the network adds what paint lacks: texture, folds, and
+borders that are not alike everywhere.
 """
 
 from collections.abc import Mapping
@@ -16,10 +17,16 @@ from torch import Tensor, nn
 
 from medsynth.imaging.network import FoldedUNet
 
-SCALES = (((), 1.0, 1.0), ((1, 2), 14.034, 0.5), ((4,), 2.928, 0.5))
+POINT_SPREAD_MM = 1.0
+"""Standard deviation of the point spread through which the painted image is seen: a Gaussian, about
+what blurs the borders of structures in phantoms of 1 and of 2 mm alike (least squares,
+docs/log.md). Sampled at voxels, it is narrower in those of less than 0.8 or more than 2.2 mm."""
+
+SCALES = (((), 1.0, 0.5), ((1, 2), 14.034, 0.25), ((4,), 2.928, 0.25))
 """Noise comes at three scales, each the one before blurred by binomial filters with neighbours so
 many voxels away, then brought back to variance 1 by a factor: grain of a voxel, patches and blobs
-(Gaussians of 1.6 and 3.2 voxels). Last, how much of each a fresh generator takes."""
+(Gaussians of 1.6 and 3.2 voxels). Last, how much of each a fresh generator takes, before the point
+spread takes most of the grain away."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +71,9 @@ class GeneratorSpec:
 
     @property
     def style_size(self) -> int:
-        """Features of a style: mean and log-spread, per structure and target channel."""
-        return 2 * len(self.source) * len(self.target) if self.styled else 0
+        """Features of a style and its grid: mean and log-spread, per structure and target channel,
+        and the log of the voxel's three edges."""
+        return 2 * len(self.source) * len(self.target) + 3 if self.styled else 0
 
     @property
     def grains(self) -> int:
@@ -95,14 +103,16 @@ class FoldedGenerator(nn.Module):
             spec.head,
             condition=len(spec.source) if spec.labels_in else 0,
             style=spec.style_size,
-            late=2 * len(spec.target) if spec.styled else 0,
+            late=len(spec.target) if spec.styled else 0,
         )
         if spec.styled:
             _start_as_paint(self.net.out, len(spec.target))
             start = torch.tensor([amount for *_, amount in SCALES]).view(-1, 1, 1)
             self.scales = nn.Parameter(start.repeat(1, len(spec.source), len(spec.target)))
 
-    def forward(self, source: Tensor, noise: Tensor, style: Tensor | None) -> Tensor:
+    def forward(
+        self, source: Tensor, noise: Tensor, style: Tensor | None, spacing_mm: Tensor | None
+    ) -> Tensor:
         """Make the target.
 
         Args:
@@ -110,6 +120,7 @@ class FoldedGenerator(nn.Module):
                 scans on the scale of `medsynth.imaging.intensity`.
             noise: Standard normal `(B, spec.grains, I, J, K)`.
             style: `(B, 2, T, S)`: means and log-spreads, raw units, when `spec.styled`.
+            spacing_mm: `(B, 3)`: edges of voxels along i, j, k, when there is a style.
 
         Returns:
             `(B, T, I, J, K)`: scans, exactly 0 in the background, or logits.
@@ -119,16 +130,15 @@ class FoldedGenerator(nn.Module):
             return self.net([4 * source - 2 * brain])  # centred, or the first layers learn slowly
         every = _at_scales(noise.contiguous(memory_format=torch.channels_last_3d))
         seen = [source, *every]
-        if not self.spec.styled or style is None:
+        if style is None or spacing_mm is None:
             return self.net(seen, source)
         means, spreads = style[:, 0], style[:, 1]
-        features = torch.stack([2 * means - 1, 0.5 * (spreads + 3)], 1).flatten(1)
+        table = torch.stack([2 * means - 1, 0.5 * (spreads + 3)], 1).flatten(1)
+        features = torch.cat([table, spacing_mm.log().to(table.dtype)], 1)
         paint = _painted(source, means.transpose(1, 2))
-        grain = torch.zeros_like(paint)
         for drawn, amount in zip(every, self.scales, strict=True):
-            strength = _painted(source, spreads.exp().transpose(1, 2) * amount)
-            grain.addcmul_(strength, drawn)
-        out = self.net(seen, source, features, torch.cat([paint, grain], 1))
+            paint.addcmul_(_painted(source, spreads.exp().transpose(1, 2) * amount), drawn)
+        out = self.net(seen, source, features, _blurred(paint, spacing_mm))
         return out.relu() * (1 - source[:, :1])
 
 
@@ -137,6 +147,24 @@ def _painted(source: Tensor, tables: Tensor) -> Tensor:
     flat = source.permute(0, 2, 3, 4, 1)
     rows = torch.bmm(flat.flatten(1, 3), tables.to(flat.dtype))
     return rows.view(*flat.shape[:-1], -1).permute(0, 4, 1, 2, 3)
+
+
+def _blurred(image: Tensor, spacing_mm: Tensor) -> Tensor:
+    """An image `(B, T, I, J, K)` seen through `POINT_SPREAD_MM`, cut off at two voxels; beyond the
+    grid it is 0. In fp32: rounded weights would not add up to 1."""
+    values = image.float()
+    for axis, edge in zip((2, 3, 4), spacing_mm.float().unbind(1), strict=True):
+        near, far = (torch.exp(-0.5 * (n * edge / POINT_SPREAD_MM) ** 2) for n in (1, 2))
+        taps = torch.stack([torch.ones_like(near), near, far]) / (1 + 2 * near + 2 * far)
+        taps = taps.view(3, -1, 1, 1, 1, 1)
+        blurred = taps[0] * values
+        for reach in (1, 2):
+            n = values.shape[axis] - reach
+            low, high = (values.narrow(axis, at, n) * taps[reach] for at in (0, reach))
+            blurred.narrow(axis, reach, n).add_(low)
+            blurred.narrow(axis, 0, n).add_(high)
+        values = blurred
+    return values.to(image.dtype)
 
 
 def _at_scales(noise: Tensor) -> list[Tensor]:
@@ -161,18 +189,13 @@ def _at_scales(noise: Tensor) -> list[Tensor]:
 
 
 def _start_as_paint(conv: nn.Conv3d, channels: int) -> None:
-    """Start as paint seen through the blur of a voxel, with a little grain.
-
-    The last `2 * channels` inputs are paint and grain; the rest starts near zero.
-    """
-    line = torch.tensor([0.25, 0.5, 0.25])
-    blur = line[:, None, None] * line[:, None] * line
+    """Start as paint, the last `channels` inputs; the rest starts near zero."""
+    middle = tuple(n // 2 for n in conv.kernel_size)
     with torch.no_grad():
         conv.weight.normal_(std=1e-2)
-        conv.weight[:, -2 * channels :] = 0
+        conv.weight[:, -channels:] = 0
         for channel in range(channels):
-            conv.weight[channel, channel - 2 * channels] = blur
-            conv.weight[channel, channel - channels] = 0.5 * blur
+            conv.weight[(channel, channel - channels, *middle)] = 1
         if conv.bias is not None:
             conv.bias.zero_()
 
@@ -205,8 +228,10 @@ class UNetGenerator(nn.Module):
             dropout=0.5,
         )
 
-    def forward(self, source: Tensor, noise: Tensor, style: Tensor | None) -> Tensor:
-        """As `FoldedGenerator.forward`; noise and style are not used."""
+    def forward(
+        self, source: Tensor, noise: Tensor, style: Tensor | None, spacing_mm: Tensor | None
+    ) -> Tensor:
+        """As `FoldedGenerator.forward`; noise, style and voxels are not used."""
         out = self.net(source)
         if self.spec.labels_out or not self.spec.labels_in:
             return out

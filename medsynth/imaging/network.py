@@ -45,7 +45,7 @@ class Modulation(nn.Module):
     Args:
         channels: Channels of the features.
         condition: Channels of the condition; 0 for none.
-        style: Features of the style; 0 for none.
+        style: Features of the style and its grid; 0 for none.
 
     Source:
         Tan et al., *Efficient semantic image synthesis via class-adaptive normalization*
@@ -111,7 +111,7 @@ class FoldedUNet(nn.Module):
         widths: Channels at 1/2, 1/4, 1/8 … of the resolution.
         head: Channels of the thin full-resolution layers.
         condition: Channels of the condition seen by the decoder; 0 for none.
-        style: Features of the style; 0 for none.
+        style: Features of the style and its grid; 0 for none.
         late: Channels that join the last convolution at full resolution.
 
     The grid must be a multiple of `2 ** len(widths)` along each axis.

@@ -130,11 +130,13 @@ class Patches:
         def load(step: int, micro: int) -> ImageBatch:
             cases = positions(step, self.batch, len(self.examples), self.seed)
             first = (micro * ranks + rank) * share
+            shown = [self.examples[cases[at]] for at in range(first, first + share)]
             drawn = [
-                self.draw(self.examples[cases[at]], Key(self.seed, ("patch", step, at)))
-                for at in range(first, first + share)
+                self.draw(example, Key(self.seed, ("patch", step, first + at)))
+                for at, example in enumerate(shown)
             ]
-            return self._collate(drawn, device)
+            # augmentation scales the anatomy; the scanner, its voxels and its blur stay
+            return self._collate(drawn, np.stack([e.spacing_mm for e in shown]), device)
 
         with ThreadPoolExecutor(workers) as pool:
             waiting: deque[Future[ImageBatch]] = deque()
@@ -198,6 +200,7 @@ class Patches:
     def _collate(
         self,
         drawn: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray | None]],
+        spacing_mm: np.ndarray,
         device: torch.device,
     ) -> ImageBatch:
         scans = torch.from_numpy(np.stack([np.ascontiguousarray(s) for s, _, _ in drawn]))
@@ -218,6 +221,7 @@ class Patches:
             pick(self.channels.source),
             pick(self.channels.target),
             torch.from_numpy(np.stack(styles)).to(device) if styles else None,
+            torch.from_numpy(spacing_mm).float().to(device) if styles else None,
         )
 
 

@@ -30,7 +30,7 @@ from medsynth.training.memory import keep_freed_memory
 from medsynth.training.precision import Precision, choose_precision
 from medsynth.training.weights import load_model, mismatch, save_model
 
-FORMAT = "medsynth-image/5"
+FORMAT = "medsynth-image/6"
 BYTES_PER_VOXEL = 500
 """Peak memory of a forward pass per voxel of the grid, rounded up from 418 in fp32 with the box's
 widths; only used to decide when to work in windows."""
@@ -135,7 +135,7 @@ class Synthesizer:
             out = self._run(names, key, None).float().cpu()
         else:
             drawn = self.prior.draw(key.fold("style")) if style is None else self.prior.fill(style)
-            out = self._run(names, key, drawn).float().cpu()
+            out = self._run(names, key, drawn, labels.spacing_mm).float().cpu()
             if self.prior.shading is not None:
                 where = names[0] > 0, shifted(labels.affine, box)
                 out = out * shading.draw(key.fold("coil"), self.prior.shading, *where)
@@ -187,7 +187,13 @@ class Synthesizer:
         data[box] = named * mask[box]
         return LabelMap(data, scans.affine, self.target_scheme, scans.source)
 
-    def _run(self, source: Tensor, key: Key, style: np.ndarray | None) -> Tensor:
+    def _run(
+        self,
+        source: Tensor,
+        key: Key,
+        style: np.ndarray | None,
+        spacing_mm: tuple[float, ...] | None = None,
+    ) -> Tensor:
         """Scans `(1, S, I, J, K)` or structure indices `(1, I, J, K)` → `(T, I, J, K)`.
 
         Pads to the stride and crops again.
@@ -205,7 +211,8 @@ class Synthesizer:
             .numpy()
             .standard_normal((self.spec.grains, *source.shape[2:]), np.float32)
         )[None]
-        table = None if style is None else torch.from_numpy(style)[None].to(device)
+        table = None if style is None else torch.from_numpy(style)[None].to(device, dtype)
+        edges = None if spacing_mm is None else torch.tensor([spacing_mm], device=device)
         with torch.inference_mode():
 
             def forward(box: tuple[slice, ...]) -> Tensor:
@@ -213,7 +220,8 @@ class Synthesizer:
                 return self.generator(
                     source[at].to(device, dtype),
                     noise[at].to(device, dtype),
-                    None if table is None else table.to(dtype),
+                    table,
+                    edges,
                 )[0]
 
             out = self._within_memory(forward, tuple(source.shape[2:]), device)

@@ -334,7 +334,7 @@ def test_missing_enhancing_tumour_costs_more_than_missing_oedema() -> None:
         said = truth.clone()
         said[:, 0] += said[:, channel]
         said[:, channel] = 0
-        batch = ImageBatch(10 * said, truth, None)
+        batch = ImageBatch(10 * said, truth, None, None)
         cost[structure] = float(game.loss("segmentor", batch, noise)[0])
     assert cost["ET"] > 2 * cost["ED"]
     assert torch.equal(network.voxels_seen, 2 * truth.sum((0, 2, 3, 4)))  # it was shown it twice

@@ -51,9 +51,10 @@ def test_a_structure_of_a_hundred_thousand_voxels_is_measured_in_fp16() -> None:
     source = source.permute(0, 4, 1, 2, 3).float()
     style = torch.tensor([0.7, -2.0]).view(1, 2, 1, 1).expand(1, 2, 1, 2)
     target = 0.7 + 0.1 * torch.randn(1, 1, 48, 48, 48)
+    batch = ImageBatch(source, target, style, torch.ones(1, 3))
     noise = Noise(0, Share(0, 1, 1), torch.device("cpu"))
     with torch.autocast("cpu", torch.float16):
-        loss, metrics = game.loss("generator", ImageBatch(source, target, style), noise)
+        loss, metrics = game.loss("generator", batch, noise)
     assert loss.isfinite()
     assert metrics["texture"].isfinite()
 

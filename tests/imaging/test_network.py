@@ -3,13 +3,21 @@
 import pytest
 import torch
 
-from medsynth.imaging.generator import FoldedGenerator, GeneratorSpec, _at_scales, make_generator
+from medsynth.imaging.generator import (
+    FoldedGenerator,
+    GeneratorSpec,
+    _at_scales,
+    _blurred,
+    make_generator,
+)
 from medsynth.imaging.network import FoldedUNet, _side_by_side, double, halve
 
 STRUCTURES = ("BG", "CSF", "GM", "WM", "NCR", "ED", "ET", "RC")
 SPEC = GeneratorSpec(
     "folded", STRUCTURES, ("t1n", "t1c", "t2w", "t2f"), True, False, (8, 12, 16), 4
 )
+
+SPACING_MM = torch.full((1, 3), 2.0)
 
 
 def _source(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -82,7 +90,8 @@ def test_a_crop_equals_the_whole_volume_inside() -> None:
 def test_background_is_exactly_zero_and_scans_are_not_negative() -> None:
     torch.manual_seed(0)
     source = _source(32, 32, 32)
-    out = FoldedGenerator(SPEC)(source, torch.randn(1, 4, 32, 32, 32), torch.rand(1, 2, 4, 8))
+    noise, style = torch.randn(1, 4, 32, 32, 32), torch.rand(1, 2, 4, 8)
+    out = FoldedGenerator(SPEC)(source, noise, style, SPACING_MM)
     assert not out[:, :, source[0, 0] == 1].any()
     assert (out >= 0).all()
 
@@ -93,13 +102,26 @@ def test_a_fresh_generator_paints_by_numbers() -> None:
     source = _source(32, 32, 32)
     style = torch.stack([torch.rand(1, 4, 8), torch.full((1, 4, 8), -3.0)], 1)
     with torch.no_grad():
-        out = FoldedGenerator(SPEC)(source, torch.randn(1, 4, 32, 32, 32), style)
+        out = FoldedGenerator(SPEC)(source, torch.randn(1, 4, 32, 32, 32), style, SPACING_MM)
     interior = -torch.nn.functional.max_pool3d(-source, 5, 1, 2) > 0.5
     for structure in range(1, 8):
         where = interior[0, structure]
         if where.any():
             gap = (out[0, :, where].mean(1) - style[0, 0, :, structure]).abs().max()
             assert gap < 0.15
+
+
+def test_borders_are_as_wide_in_mm_in_voxels_of_1_to_2_mm() -> None:
+    """A point is seen as a Gaussian of 1 mm along each axis, and as bright as it is."""
+    point = torch.zeros(2, 1, 9, 9, 9)
+    point[:, :, 4, 4, 4] = 1
+    edges = torch.tensor([[1.0, 1, 1], [2, 1, 1.5]])
+    seen = _blurred(point, edges)
+    torch.testing.assert_close(seen.sum((1, 2, 3, 4)), torch.ones(2))
+    for axis in range(3):
+        others = tuple(at for at in (2, 3, 4) if at != axis + 2)
+        along = (seen.sum(others)[:, 0] * (torch.arange(9) - 4.0).square()).sum(1).sqrt()
+        torch.testing.assert_close(along * edges[:, axis], torch.ones(2), atol=0.1, rtol=0)
 
 
 def test_noise_is_as_strong_at_every_scale_and_coarser_at_each() -> None:
@@ -118,10 +140,31 @@ def test_noise_and_style_change_the_scan_and_nothing_else_does() -> None:
     source, style = _source(16, 16, 16), torch.rand(1, 2, 4, 8)
     one, two = torch.randn(2, 1, 4, 16, 16, 16)
     with torch.no_grad():
-        base = generator(source, one, style)
-        assert torch.equal(base, generator(source, one, style))
-        assert not torch.equal(base, generator(source, two, style))
-        assert not torch.equal(base, generator(source, one, style * 0.5))
+        base = generator(source, one, style, SPACING_MM)
+        assert torch.equal(base, generator(source, one, style, SPACING_MM))
+        assert not torch.equal(base, generator(source, two, style, SPACING_MM))
+        assert not torch.equal(base, generator(source, one, style * 0.5, SPACING_MM))
+
+
+def test_voxels_change_borders_and_the_network() -> None:
+    torch.manual_seed(0)
+    source = _source(16, 16, 16)
+    style = torch.stack([torch.rand(1, 4, 8), torch.full((1, 4, 8), -30.0)], 1)  # without grain
+    noise = torch.randn(1, 4, 16, 16, 16)
+    generator = FoldedGenerator(SPEC)
+    out = generator.net.out.weight
+    learnt = out.detach().clone()
+    with torch.no_grad():
+        out[:, :-4] = 0
+        sharp, soft = (generator(source, noise, style, SPACING_MM / n) for n in (1, 2))
+        out[:] = learnt
+        out[:, -4:] = 0
+        two, one = (generator(source, noise, style, SPACING_MM / n) for n in (1, 2))
+    brain = source[0, 0] == 0
+    inside = brain[1:] & brain[:-1]
+    steps = [(m[0, :, 1:] - m[0, :, :-1])[:, inside].abs().max() for m in (sharp, soft)]
+    assert steps[1] < 0.8 * steps[0]
+    assert (one - two).abs().max() > 1e-6
 
 
 def test_each_scan_has_noise_of_its_own_to_begin_with() -> None:
@@ -131,8 +174,9 @@ def test_each_scan_has_noise_of_its_own_to_begin_with() -> None:
     two = torch.cat([one[:, :1], torch.randn(1, 3, 16, 16, 16)], 1)
     generator = FoldedGenerator(SPEC)
     with torch.no_grad():  # without the network, whose first guesses are small
-        generator.net.out.weight[:, : -2 * 4] = 0
-        moved = (generator(source, one, style) - generator(source, two, style)).abs()
+        generator.net.out.weight[:, :-4] = 0
+        made = [generator(source, noise, style, SPACING_MM) for noise in (one, two)]
+    moved = (made[0] - made[1]).abs()
     assert not moved[:, 0].any()
     assert moved[:, 1:].flatten(2).mean(2).min() > 0.01
 
@@ -148,6 +192,6 @@ def test_any_channels_to_any_channels(kind: str, direction: str) -> None:
     spec = GeneratorSpec(kind, source, target, labels_in, labels_out, (8, 16), 4)
     x = _source(16, 16, 16) if labels_in else torch.rand(1, len(source), 16, 16, 16)
     style = torch.rand(1, 2, len(target), len(source)) if spec.styled else None
-    out = make_generator(spec)(x, torch.randn(1, spec.grains, 16, 16, 16), style)
+    out = make_generator(spec)(x, torch.randn(1, spec.grains, 16, 16, 16), style, SPACING_MM)
     assert out.shape == (1, len(target), 16, 16, 16)
     out.mean().backward()

@@ -16,6 +16,7 @@ from medsynth.imaging.examples import Example, prepare, read_case
 from medsynth.imaging.patches import Augmentation, Channels, Patches, _turn
 from medsynth.imaging.style import StylePrior, measure
 from medsynth.io.nifti import write_labels
+from medsynth.training.order import positions
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,16 @@ def test_batches_are_the_same_however_they_are_made(examples: list[Example]) -> 
     halves = [take(0, rank, 2, 1, 1)[0] for rank in range(2)]
     assert torch.equal(torch.cat([h.target for h in halves]), alone[0].target)
     assert torch.equal(torch.cat([h.style for h in halves]), alone[0].style)
+
+
+def test_each_patch_is_told_the_voxels_of_its_case(examples: list[Example]) -> None:
+    cases = [replace(example) for example in examples]  # with affines of their own
+    for index, case in enumerate(cases):
+        case.__dict__["affine"] = np.diag([1 + index, 2, 3, 1])
+    supply = _patches(cases, Augmentation(), batch=3)
+    stream = supply.batches(4, rank=0, ranks=1, accumulate=1, device=torch.device("cpu"), workers=1)
+    wanted = [[1 + case, 2, 3] for case in positions(4, 3, len(cases), supply.seed)]
+    assert next(stream).spacing_mm.tolist() == wanted
 
 
 def test_patches_are_one_hot_masked_and_often_tumour(examples: list[Example]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,19 @@ def test_what_is_made_has_the_means_and_spreads_that_were_asked_for(
         share = spread[~dark] / np.exp(asked[1, :, index][~dark])
         assert share.max() < 1.05
         assert np.median(share) > 0.9  # less where stretching has its limit
+
+
+def test_a_generator_is_told_the_voxels_of_its_label_map(trained: Path, phantoms: Path) -> None:
+    labels = read_labels(next(phantoms.glob("*-00000-000/*-brain.nii.gz")), BRAIN)
+    model = load(trained, device="cpu", precision="fp32")
+    told: list[torch.Tensor] = []
+    model.generator.register_forward_pre_hook(lambda _, given: told.append(given[3]))
+    turned = labels.affine[:, [1, 0, 2, 3]] * [1, 0.5, 1, 1]  # second axis first, and half as long
+    for affine in (labels.affine, turned):
+        model.generate(replace(labels, affine=affine), Key(0))
+    one, two = (edges[0].tolist() for edges in told)
+    assert one == pytest.approx(labels.spacing_mm)
+    assert two == pytest.approx((one[1], one[0] / 2, one[2]))
 
 
 def test_a_network_names_no_vessels_however_it_scores_them(
