@@ -207,7 +207,7 @@ def run(
 def score_case(named: np.ndarray, example: Example) -> list[dict[str, Any]]:
     """All regions of one test case; a row each."""
     truth = np.asarray(BRATS2023.values, np.uint8)[example.labels]
-    size = tuple(np.sqrt((example.affine[:3, :3] ** 2).sum(0)))
+    size = tuple(example.spacing_mm)
     rows = []
     for region in scores.REGIONS:
         s = scores.score(BRATS2023.mask(named, region), BRATS2023.mask(truth, region), size)

@@ -33,7 +33,7 @@ from medsynth.training.weights import load_model, mismatch, save_model
 FORMAT = "medsynth-image/6"
 BYTES_PER_VOXEL = 500
 """Peak memory of a forward pass per voxel of the grid, rounded up from 418 in fp32 with the box's
-widths; only used to decide when to work in windows."""
+widths of format 5 (format 6 needs no more); only used to decide when to work in windows."""
 
 STRETCH = 2.5
 """A structure's deviations from its mean are stretched or squeezed by this factor at most."""
