@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap, bounding_box
-from medsynth.edit import geometry
+from medsynth.edit import checks, geometry
 from medsynth.errors import EditError, LabelError
 
 REACH = 0.8
@@ -25,6 +25,8 @@ SLACK_MM = 6.0
 
 def mirror(labels: LabelMap) -> LabelMap:
     """Put the tumour into the other hemisphere, mirrored; the brain stays as it is.
+
+    Where it does not fit, it is slid towards the middle of the brain, as by `implant`.
 
     Raises:
         EditError: There is no tumour, or the other hemisphere has no room for it.
@@ -238,9 +240,9 @@ def implant(labels: LabelMap, onto: LabelMap) -> LabelMap:
     """Put a tumour into another brain, healthy or not.
 
     The tumour keeps its size and goes to the same place relative to the brain (the centre, in
-    shares of the brain's extent); where that lies partly outside, it is slid towards the middle
-    of the brain. A tumour that the other brain has is removed first. Grid, affine and source are
-    those of `onto`.
+    shares of the brain's extent); where that lies partly outside, or the core would come out of
+    its oedema, it is slid towards the middle of the brain. A tumour that the other brain has is
+    removed first. Grid, affine and source are those of `onto`.
 
     Args:
         labels: The map with the tumour, any scheme with tissue or without.
@@ -295,16 +297,28 @@ def _slid(
     size: float,
     volume: float,
 ) -> LabelMap:
-    """Place a tumour at a goal, or as near to it on the way to the brain's middle as it fits."""
+    """Place a tumour at a goal, or as near to it on the way to the brain's middle as it fits.
+
+    It fits where the brain holds it and its core stays enclosed; where no place does both, the
+    first that the brain holds is taken, and the check after the edit says what is wrong.
+    """
     way = geometry.centre_mm(host, host.data > 0) - goal
+    bare = checks.exposed(labels) + checks.EXPOSED_TOLERANCE
+    first = None
     for share in np.linspace(0, 0.9, 19):
         step = share * way
         region = geometry.region_around(host, goal + step, size + SLACK_MM)
         try:
-            return geometry.place(labels, host, where(step), region, volume)
+            placed = geometry.place(labels, host, where(step), region, volume)
         except EditError as error:
             failure = error
-    raise failure
+            continue
+        if checks.exposed(placed) <= bare:
+            return placed
+        first = first or placed
+    if first is None:
+        raise failure
+    return first
 
 
 def _displaced(

@@ -7,7 +7,7 @@ from scipy import ndimage
 from medsynth.core.labels import BRAIN, BRATS2023, scheme
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap
-from medsynth.edit import geometry, operations
+from medsynth.edit import checks, geometry, operations
 from medsynth.errors import EditError, LabelError
 from tests.edit.conftest import brain
 
@@ -147,6 +147,27 @@ def test_a_tumour_near_the_edge_is_slid_inwards(healthy: LabelMap) -> None:
     edge = brain(centre_mm=(52, 5, 4), radius_mm=12)
     after = operations.implant(edge, brain((2.0, 2.0, 2.0), tumour=False))
     assert _volume(after) == pytest.approx(_volume(edge), rel=0.01)
+
+
+def test_a_core_that_would_come_out_of_its_oedema_is_slid_inwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flat = brain(tumour=False)
+    mm = geometry.to_mm(flat, np.argwhere(np.ones(flat.shape))).reshape(*flat.shape, 3)
+    away = mm - [28, 5, 4]
+    data = flat.data.copy()
+    data[np.linalg.norm(away, axis=-1) < 16] = BRAIN.value("ED")
+    disc = np.linalg.norm(away[..., 1:], axis=-1) < 8
+    data[disc & (away[..., 0] > 9) & (away[..., 0] < 14)] = BRAIN.value("ET")
+    data[(mm[..., 0] < -38) & (mm[..., 2] > -20)] = 0  # the other side is flatter
+    before = flat.with_data(data)
+    after = operations.mirror(before)
+    assert _volume(after) == _volume(before)
+    assert checks.exposed(after) == pytest.approx(checks.exposed(before), abs=0.01)
+    monkeypatch.setattr(checks, "EXPOSED_TOLERANCE", -1.0)  # nowhere is it enclosed enough
+    straight = operations.mirror(before)
+    assert checks.exposed(straight) > checks.exposed(before) + 0.2
+    assert _centre(straight)[0] < _centre(after)[0] - 1
 
 
 @pytest.mark.parametrize(
