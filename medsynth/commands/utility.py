@@ -251,17 +251,14 @@ def _prepared(cohort: "Cohort", table: "Utility", out: Path) -> list["Example"]:
 
 def _same_spacing(examples: Sequence["Example"]) -> None:
     """Refuse to mix resolutions."""
-    import numpy as np
-
     from medsynth.errors import GeometryError
     from medsynth.evaluation.heads import alike
 
-    sizes = [np.linalg.norm(e.affine[:3, :3], axis=0) for e in examples]
-    for example, size in zip(examples, sizes, strict=True):
-        if not alike(size, sizes[0]):
+    for example in examples:
+        if not alike(example.spacing_mm, examples[0].spacing_mm):
             raise GeometryError(
-                f"voxels of one size ({sizes[0].round(2)} mm in {examples[0].name})",
-                f"{size.round(2)} mm",
+                f"voxels of one size ({examples[0].spacing_mm.round(2)} mm in {examples[0].name})",
+                f"{example.spacing_mm.round(2)} mm",
                 example.name,
                 "Bring all cohorts to one spacing with `medsynth resample`.",
             )

@@ -235,3 +235,10 @@ def bounding_box(mask: np.ndarray, margin: Sequence[int] | int = 0) -> tuple[sli
             )
         )
     return box[0], box[1], box[2]
+
+
+def affine_within(affine: np.ndarray, box: tuple[slice, slice, slice]) -> np.ndarray:
+    """The affine of the part of a grid that `bounding_box` cuts out, `(4, 4)`."""
+    result = affine.copy()
+    result[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+    return result

@@ -9,13 +9,14 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from scipy import ndimage
 from torch.nn import functional
 
 from medsynth.core.cohort import Case, Cohort
 from medsynth.core.labels import BRAIN, scheme
 from medsynth.core.random import Key
-from medsynth.core.volume import LabelMap, Volume, bounding_box
+from medsynth.core.volume import LabelMap, Volume, affine_within, bounding_box
 from medsynth.errors import DataError, GeometryError
 from medsynth.imaging.examples import measure_style, read_case
 from medsynth.imaging.intensity import brain_mask, normalise
@@ -83,8 +84,7 @@ def read(case: Case, cohort: Cohort, modalities: Sequence[str]) -> Head:
     top = [max(float(np.percentile(scan[mask], 99.5)), 1e-9) for scan in volume.data]
     beyond = [float(np.abs(scan[~mask]).max(initial=0)) for scan in volume.data]
     box = bounding_box(mask, 1)
-    affine = volume.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+    affine = affine_within(volume.affine, box)
     return Head(
         case,
         Volume(data[(slice(None), *box)], affine, tuple(modalities)),
@@ -124,7 +124,7 @@ def same_spacing(one: Head, two: Head) -> None:
         )
 
 
-def alike(one: Sequence[float], two: Sequence[float]) -> bool:
+def alike(one: ArrayLike, two: ArrayLike) -> bool:
     """Whether voxels of two sizes in mm count as equal, whatever the order of the axes."""
     return bool(np.abs(np.sort(one) / np.sort(two) - 1).max() <= SPACING_TOLERANCE)
 

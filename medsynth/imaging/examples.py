@@ -19,7 +19,7 @@ from medsynth.core.cohort import Case, Cohort
 from medsynth.core.labels import BRAIN, BRATS2023, LabelScheme, scheme
 from medsynth.core.paths import replacing
 from medsynth.core.random import Key
-from medsynth.core.volume import LabelMap, Volume, bounding_box
+from medsynth.core.volume import LabelMap, Volume, affine_within, bounding_box
 from medsynth.errors import DataError, GeometryError
 from medsynth.imaging import shading, style
 from medsynth.imaging.intensity import brain_mask, normalise
@@ -216,20 +216,13 @@ def _prepare_one(
         np.savez(
             file,
             tumour=points,
-            affine=shifted(labels.affine, box),
+            affine=affine_within(labels.affine, box),
             coil=shading.measure(scans, labels.mask(style.REFERENCE)[box], labels.affine)
             if style.REFERENCE in labels.scheme.abbreviations
             else np.full((len(scans),) * 2, np.nan),
             **{f"s{k}": v for k, v in samples.items()},  # type: ignore[arg-type]
         )
     return example
-
-
-def shifted(affine: np.ndarray, box: tuple[slice, slice, slice]) -> np.ndarray:
-    """The affine of a part of a grid."""
-    result = affine.copy()
-    result[:3, 3] += affine[:3, :3] @ [part.start for part in box]
-    return result
 
 
 def structure_indices(labels: LabelMap) -> np.ndarray:

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from medsynth.box import model_file
 from medsynth.core.labels import FINE, LabelScheme, scheme
 from medsynth.core.random import Key
-from medsynth.core.volume import LabelMap, Volume, bounding_box, require_brain
+from medsynth.core.volume import LabelMap, Volume, affine_within, bounding_box, require_brain
 from medsynth.errors import ModelError, UsageError
 from medsynth.imaging import shading
-from medsynth.imaging.examples import measure_style, shifted, structure_indices
+from medsynth.imaging.examples import measure_style, structure_indices
 from medsynth.imaging.generator import Generator, GeneratorSpec, make_generator
 from medsynth.imaging.intensity import UNITS, brain_mask, normalise
 from medsynth.imaging.style import MIN_VOXELS, REFERENCE, StylePrior
@@ -137,7 +137,7 @@ class Synthesizer:
             drawn = self.prior.draw(key.fold("style")) if style is None else self.prior.fill(style)
             out = self._run(names, key, drawn, labels.spacing_mm).float().cpu()
             if self.prior.shading is not None:
-                where = names[0] > 0, shifted(labels.affine, box)
+                where = names[0] > 0, affine_within(labels.affine, box)
                 out = out * shading.draw(key.fold("coil"), self.prior.shading, *where)
             out = _in_style(out, names[0], drawn)
         data = np.zeros((len(self.spec.target), *labels.shape), np.float32)
