@@ -125,8 +125,9 @@ def _cases(table: "Utility") -> list[Cases]:
     from medsynth.core.cohort import Cohort
     from medsynth.evaluation import origin
 
-    if table.synthetic or any(fold.synthetic for fold in table.folds):
-        for model in {fold.model or table.model for fold in table.folds} or {table.model}:
+    for fold in table.folds or (table,):
+        model = fold.model or table.model
+        if model and (fold.synthetic or table.synthetic):
             _require_run(model)
     real = given.real(Path(table.real), "`real`")
     every = table.folds or (
@@ -154,13 +155,13 @@ def _cases(table: "Utility") -> list[Cases]:
             kept = origin.guard(test.cases, phantoms, by_name=False).kept
             invented = Cohort(phantoms.scheme, kept)
         folds.append(Cases(rest, test, made, invented, dropped, unknown, model is not None))
+    if any(len(fold.synthetic) and not fold.checked for fold in folds):
+        console.say("warning: no `model` given: who the generator was trained on is not checked")
     return folds
 
 
-def _require_run(model: str | None) -> None:
-    if model is None:
-        console.say("warning: no `model` given: who the generator was trained on is not checked")
-    elif box.named(model):
+def _require_run(model: str) -> None:
+    if box.named(model):
         box.path(model)
     elif not (Path(model) / "config.yaml").exists():
         raise UsageError(
