@@ -63,6 +63,7 @@ def test_the_table_its_report_and_going_on(
     assert main([*command, "--json"]) == 0
     printed = capsys.readouterr()
     assert "left out BraTS-PHM-00008-000" in printed.err
+    assert "warning: no `model` given" in printed.err
     records = json.loads(printed.out)
     dice = [r for r in records if r["metric"] == "dice" and r["where"]["region"] == "WT"]
     assert {r["where"]["training"] for r in dice} == set(TRAININGS) - {"phantoms"}
