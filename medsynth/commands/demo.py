@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsynth.commands import console
 from medsynth.commands.phantom import Phantom, case_name
-from medsynth.errors import Interrupted
+from medsynth.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from medsynth.config import Config
@@ -74,6 +74,8 @@ class Demo:
 
     def run(self) -> int:
         """Do what is missing, print what was done and what to try next."""
+        if self.steps < 1:
+            raise UsageError("--steps of at least 1", str(self.steps))
         try:
             return self._run()
         except Interrupted as stop:  # training saved itself, and would say how *it* goes on

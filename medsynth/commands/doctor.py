@@ -122,9 +122,9 @@ def _needed(
         yield Finding("cohort", f"{len(cohort)} training cases", "fault" if short else "ok", short)
     except MedsynthError as error:
         each = 0.0
-        found = f"{error.found} in {error.where}" if error.where else error.found
-        todo = error.todo or f"expected {error.expected}"
-        yield Finding("cohort", found, "fault", todo[0].lower() + todo[1:].rstrip("."))
+        yield _refused("cohort", error)
+    if config.train.init:
+        yield _beginning(config.train.init)
     cores = machine.usable_cores()
     many = config.data.workers > cores
     yield Finding("workers", f"{config.data.workers} of {cores} cores", "warning" if many else "ok",
@@ -147,12 +147,29 @@ def _needed(
     what = "checkpoints and prepared cases" if each else "checkpoints alone"
     yield _fits(
         "disk", needs.checkpoint_bytes(config) + cases, float(shutil.disk_usage(there).free),
-        f"{what}; put them elsewhere with --out and data.cache",
+        "put them elsewhere with --out and data.cache", what,
     )  # fmt: skip
 
 
-def _fits(about: str, needed: float, free: float, todo: str) -> Finding:
-    text = f"needs about {_gb(needed)} (an estimate), {_gb(free)} free"
+def _beginning(init: str) -> Finding:
+    """The model whose weights training begins with."""
+    from medsynth import box
+
+    try:
+        return Finding("init", str(box.model_file(init)))
+    except MedsynthError as error:
+        return _refused("init", error)
+
+
+def _refused(about: str, error: MedsynthError) -> Finding:
+    """What `train` would say."""
+    found = f"{error.found} in {error.where}" if error.where else error.found
+    todo = error.todo or f"expected {error.expected}"
+    return Finding(about, found, "fault", todo[0].lower() + todo[1:].rstrip("."))
+
+
+def _fits(about: str, needed: float, free: float, todo: str, what: str = "") -> Finding:
+    text = f"needs about {_gb(needed)}{what and f' for {what}'} (an estimate), {_gb(free)} free"
     if needed <= TIGHT * free:
         return Finding(about, text)
     return Finding(about, text, "fault" if needed > free else "warning", todo)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsynth.commands import console, given, records
+from medsynth.commands import console, given, odd, records
 from medsynth.core.words import plural
 from medsynth.errors import UsageError
 
@@ -39,6 +39,8 @@ ODDITIES = {
     "lacking": "{n} lack tissue ({names}; {case} for one): its place is painted as what stands "
     "there instead, and ventricles, sulci or cortex will be missing; `medsynth tissue` adds all "
     "three",
+    "fluid": "{n} have more cerebrospinal fluid than white matter ({found} in {case}): if that is "
+    "not what they show, their integers have another order than 1 CSF, 2 grey, 3 white matter",
     "unseen": "{n} have structures that the model has never seen ({names}; {case} for one): they "
     "come out mid-grey in all scans; train with cases that have them, or draw them as another "
     "structure (`medsynth edit --op relabel:RC=CSF`)",
@@ -93,6 +95,7 @@ class Generate:
         from medsynth.imaging.synthesizer import load
 
         synthesizer = load(model, precision=self.precision, window=self.window)
+        synthesizer.must_generate()
         guessed = _guessed(self.source, cohort)
         jobs = plan(cohort, self.per_case, self.seed, guessed, same_style=self.same_style)
         jobs = share(jobs, shard)
@@ -129,7 +132,7 @@ def _warn_of_oddities(synthesizer: "Synthesizer", jobs: "Sequence[Job]", out: Pa
     from medsynth.core.volume import require_brain
     from medsynth.errors import DataError
     from medsynth.generation.cases import is_complete
-    from medsynth.generation.familiar import HUMAN_ML, Odd, oddities
+    from medsynth.generation.familiar import Odd, oddities
     from medsynth.io.nifti import read_labels
 
     missing = [job for job in jobs if not is_complete(out, job.name)]
@@ -143,33 +146,16 @@ def _warn_of_oddities(synthesizer: "Synthesizer", jobs: "Sequence[Job]", out: Pa
             "or a cohort's `resample` wrote, save over a file that it made, or give a cohort.json"
         )
     looked = console.progress(todo.items(), len(todo), "look", "label map")
-    found: dict[str, list[tuple[str, Odd]]] = {}
+    found: list[tuple[str, Odd]] = []
     for path, name in looked if len(todo) > MANY else todo.items():
         try:
             labels = read_labels(path, BRAIN)
             require_brain(labels)
         except DataError:
             continue
-        for odd in oddities(labels, synthesizer.known_mm, synthesizer.unseen):
-            found.setdefault(odd.kind, []).append((name, odd))
-    known = " to ".join(dict.fromkeys(_words(edges) for edges in synthesizer.known_mm or ()))
-    for kind, cases in found.items():
-        text = ODDITIES[kind].format(
-            n=f"{len(cases)} of {len(todo)} label maps",
-            found=_words(cases[0][1].found),
-            case=cases[0][0],
-            known=known,
-            usual="{:,} to {:,}".format(*HUMAN_ML),
-            names=", ".join(sorted({str(each) for _, odd in cases for each in odd.found})),
-        )
-        console.say(f"warning: {text}")
-
-
-def _words(found: "Sequence[float] | Sequence[str]") -> str:
-    """A brain in ml, or voxels in mm."""
-    if len(found) == 1:
-        return f"{found[0]:.0f} ml" if isinstance(found[0], float) else str(found[0])
-    return " × ".join(f"{x:.3g}" if isinstance(x, float) else x for x in found) + " mm"
+        strange = oddities(labels, synthesizer.known_mm, synthesizer.unseen)
+        found += [(name, each) for each in strange]
+    odd.warn(found, len(todo), ODDITIES, synthesizer)
 
 
 def _cohort(source: Path) -> "Cohort":
@@ -253,8 +239,9 @@ def add(verbs: Any) -> None:
     p.add_argument(
         "--same-style", action="store_true", default=None,
         help="the same contrast, texture and noise for every label map, so that scans before and "
-        "after an edit differ by the edit alone, as long as the brain keeps its outline; without "
-        "it each name draws its own",
+        "after an edit differ by the edit, as long as the brain keeps its outline (elsewhere by "
+        "2 %% and less, on average: structures meet their means and spreads anew); without it each "
+        "name draws its own",
     )  # fmt: skip
     p.add_argument("--seed", type=int, default=0, help="of styles and noise (default 0)")
     p.add_argument("--shard", metavar="I/N", help="share of one of N processes")

@@ -169,7 +169,8 @@ def arithmetic(precision: "Precision", device: "torch.device") -> Iterator[Findi
     """The precision, why it was chosen, and whether convolutions in it are right."""
     from medsynth.training.numerics import deviations, tolerance
 
-    yield Finding("precision", f"{precision.name} on {device.type}", "ok", precision.reason)
+    verdict = "warning" if precision.slow else "ok"
+    yield Finding("precision", f"{precision.name} on {device.type}", verdict, precision.reason)
     limit = tolerance(precision.dtype, device)
     name = "convolution"
     try:

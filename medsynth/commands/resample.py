@@ -106,7 +106,8 @@ class Resample:
             "spacing_mm": self.spacing_mm,
             "resample_revision": REVISION,
         }
-        if cases.is_done(self.out, case.name, story):
+        wanted = [path for path in (*moved.images.values(), moved.label, moved.brain) if path]
+        if cases.is_done(self.out, case.name, story) and all(path.exists() for path in wanted):
             return moved
         if case.images:
             scans = resample(read_volume(case.images, case.channel), self.spacing_mm)

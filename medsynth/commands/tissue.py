@@ -4,13 +4,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsynth.commands import console, given
+from medsynth.commands import console, given, odd
 from medsynth.core.words import plural
 
 if TYPE_CHECKING:
     from medsynth.core.cohort import Case
     from medsynth.core.volume import LabelMap
+    from medsynth.generation.familiar import Odd
     from medsynth.imaging.synthesizer import Synthesizer
+
+VOXELS = (
+    "{n} have voxels that the network was not trained on ({found} in {case}, not {known}): cortex "
+    "and fluid will be off; bring the scans to its size with `medsynth resample`, or leave "
+    "--model out, which fits an atlas to each scan"
+)
+"""What is said of voxels, a little or far off."""
+
+ODDITIES = {
+    "unlike": VOXELS,
+    "far": VOXELS,
+    "small": "{n} are of brains smaller than those of grown people ({found} in {case}, {usual} ml "
+    "are usual), which the network has not seen; or the voxel size in the header is wrong",
+    "large": "{n} are of brains larger than people have ({found} in {case}, {usual} ml are usual): "
+    "the voxel size in the header is wrong, or the skull is still in it",
+}
+"""What will go wrong with what a network labels, by kind of `generation.familiar.Odd`."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +54,7 @@ class Tissue:
         from medsynth.core.cohort import Cohort
         from medsynth.errors import DataError
         from medsynth.generation import cases, failures
+        from medsynth.generation.familiar import oddities
         from medsynth.imaging.synthesizer import load
         from medsynth.io import cohort as cohorts
         from medsynth.io.nifti import write_labels
@@ -43,20 +62,32 @@ class Tissue:
 
         cohort = cohorts.read(self.cohort)
         network = load(given.model(self.model)) if self.model else None
+        if network is not None:
+            network.must_segment()
         done: list[Case] = []
+        found: list[tuple[str, Odd]] = []
+        looked = 0
         for case in console.progress(cohort, len(cohort), "tissue"):
             path = self.out / case.name / f"{case.name}-brain.nii.gz"
             try:
-                whose = cases.person(case, [case.label] if case.label else [])
-                if not path.exists():
-                    write_labels(path, _labelled(case, cohort.scheme, network))
-                if not cases.is_complete(self.out, case.name):
-                    write_json(path.with_name(f"{case.name}.json"), whose)
+                story = {
+                    **cases.person(case, [case.label] if case.label else []),
+                    "tissue_by": network.fingerprint if network else "atlas",
+                }
+                if not (cases.is_done(self.out, case.name, story) and path.exists()):
+                    labels = _labelled(case, cohort.scheme, network)
+                    if network:
+                        looked += 1
+                        found += [(case.name, each) for each in oddities(labels, network.known_mm)]
+                    write_labels(path, labels, overwrite=True)
+                    write_json(path.with_name(f"{case.name}.json"), story)
                 failures.forget(self.out, case.name)
                 done.append(replace(case, brain=path))
             except DataError as error:
                 failures.note(self.out, case.name, error)
                 console.say(f"{case.name}: {error}")
+        if network:
+            odd.warn(found, looked, ODDITIES, network)
         failed = failures.write_listing(self.out)
         splits = {case.name: cohort.split_of(case) for case in done}
         listing = cohorts.write_found(self.out, Cohort(cohort.scheme, tuple(done), splits))

@@ -1,6 +1,7 @@
 """Generated and phantom cases on disk: BraTS-2023 names, two label maps, a sidecar.
 
-The sidecar `<case>.json` is written last: a case with a sidecar is complete.
+The sidecar `<case>.json` is written last: a case with a sidecar is complete, as long as nobody
+takes a file away.
 """
 
 import hashlib
@@ -20,8 +21,15 @@ from medsynth.io.sidecar import digest, of_case, read_json, write_json
 
 
 def is_complete(folder: Path, name: str) -> bool:
-    """Whether a complete case stands there, whatever it was made from."""
-    return (folder / name / f"{name}.json").exists()
+    """Whether a complete case stands there, with all files that its sidecar speaks of, whatever it
+    was made from."""
+    sidecar = folder / name / f"{name}.json"
+    if not sidecar.exists():
+        return False
+    told = read_json(sidecar)
+    kinds = [*told.get("channels", ())]
+    kinds += [kind for kind, key in (("seg", "seg_scheme"), ("brain", "written")) if key in told]
+    return all((folder / name / f"{name}-{kind}.nii.gz").exists() for kind in kinds)
 
 
 def is_done(folder: Path, name: str, made_from: Mapping[str, Any]) -> bool:

@@ -38,8 +38,9 @@ class Odd(NamedTuple):
 
     Args:
         kind: `far` and `unlike` (voxels), `small` and `large` (brain), `cut` (by the grid's edge),
-            `lacking` (tissue), `unseen` (structures).
-        found: The voxels in mm, the brain in ml, or the names of the sides or structures.
+            `lacking` (tissue), `fluid` (more than white matter), `unseen` (structures).
+        found: The voxels in mm, the brain or its fluid in ml, or the names of the sides or
+            structures.
     """
 
     kind: str
@@ -76,6 +77,8 @@ def oddities(
         odd.append(Odd("small", (volume_ml,)))
     elif volume_ml > HUMAN_ML[1]:
         odd.append(Odd("large", (volume_ml,)))
+    if of["CSF"] > of["WM"] > 0:
+        odd.append(Odd("fluid", (float(of["CSF"]) * labels.voxel_mm3 / 1000,)))
     for kind, names in (
         ("cut", tuple(_cut(labels))),
         ("lacking", tuple(name for name in TISSUE if name not in present)),

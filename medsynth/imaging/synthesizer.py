@@ -103,6 +103,38 @@ class Synthesizer:
         """Channels and widths."""
         return self.generator.spec
 
+    def must_generate(self) -> None:
+        """Refuse a model that does not make scans from labels.
+
+        Raises:
+            ModelError: It makes something else.
+        """
+        if not self.spec.labels_in or self.spec.labels_out:
+            raise ModelError(
+                "a model that makes scans from labels",
+                f"one that makes {', '.join(self.spec.target[:3])}…",
+                None,
+                "Give `phantom`, the one in the box, or a run of configs/image/brats.yaml.",
+            )
+
+    def must_segment(self) -> LabelScheme:
+        """Refuse a model that does not make label maps from scans.
+
+        Returns:
+            The scheme of its label maps.
+
+        Raises:
+            ModelError: It makes something else.
+        """
+        if self.target_scheme is None or self.spec.labels_in:
+            raise ModelError(
+                "a model that makes label maps from scans",
+                f"one that makes {', '.join(self.spec.target[:3])}…",
+                None,
+                "Give `tissue`, the one in the box, or a run of configs/image/tissue.yaml.",
+            )
+        return self.target_scheme
+
     def generate(self, labels: LabelMap, key: Key, style: np.ndarray | None = None) -> Volume:
         """Make scans for a label map.
 
@@ -123,11 +155,7 @@ class Synthesizer:
         Warns:
             UserWarning: Memory was too short for the whole grid; said once.
         """
-        if not self.spec.labels_in or self.spec.labels_out:
-            raise ModelError(
-                "a model that makes scans from labels",
-                f"one that makes {', '.join(self.spec.target[:3])}…",
-            )
+        self.must_generate()
         require_brain(labels)
         box = bounding_box(labels.data > 0)
         names = torch.from_numpy(structure_indices(labels)[box]).int()[None]
@@ -158,11 +186,7 @@ class Synthesizer:
         Raises:
             ModelError: The model does not make label maps, or needs a channel that is missing.
         """
-        if self.target_scheme is None or self.spec.labels_in:
-            raise ModelError(
-                "a model that makes label maps from scans",
-                f"one that makes {', '.join(self.spec.target)}",
-            )
+        of = self.must_segment()
         missing = [m for m in self.spec.source if m not in scans.channels]
         if missing:
             raise ModelError(
@@ -177,7 +201,6 @@ class Synthesizer:
         source = torch.from_numpy(normalise(picked, mask)[(slice(None), *box)])[None]
         out = self._run(source, Key(0, ("segment",)), None)
         data = np.zeros(scans.shape, np.uint8)
-        of = self.target_scheme
         if among is None:
             among = of.abbreviations[1:] if "GM" in of else of.abbreviations
             among = [name for name in among if name not in FINE]
@@ -185,7 +208,7 @@ class Synthesizer:
         values = np.array([of.value(name) for name in among], np.uint8)
         named = values[out[rows].argmax(0).cpu().numpy()]
         data[box] = named * mask[box]
-        return LabelMap(data, scans.affine, self.target_scheme, scans.source)
+        return LabelMap(data, scans.affine, of, scans.source)
 
     def _run(
         self,
@@ -497,6 +520,9 @@ def load(
     Raises:
         UsageError: No model there, or windows that do not fit its levels.
         ModelError: The file is not an image model of this version.
+
+    Warns:
+        UserWarning: A precision was asked for that this CPU only imitates.
     """
     file = model_file(path)
     tensors, metadata, fingerprint = read(file)
@@ -520,8 +546,10 @@ def load(
             file,
             "The file was made by another version: train again.",
         ) from error
-    dtype = choose_precision(precision, where).dtype
-    generator = generator.eval().requires_grad_(False).to(where, dtype)
+    chosen = choose_precision(precision, where)
+    if chosen.slow:
+        warnings.warn(f"{chosen.name}: {chosen.reason}", stacklevel=2)
+    generator = generator.eval().requires_grad_(False).to(where, chosen.dtype)
     generator = generator.to(memory_format=torch.channels_last_3d)
     shape = json.loads(metadata["style_shape"])
     prior = (

@@ -437,12 +437,17 @@ def test_mistakes_are_answered_in_words(
 def test_a_model_for_other_channels_is_refused(
     trained: Path, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["tissue", str(phantoms / "cohort.json"), "-o", str(tmp_path / "t"),
-                 "--model", str(trained)]) == 1  # fmt: skip
-    _says(capsys, "makes label maps")
+    out = ["-o", str(tmp_path / "t")]
+    assert main(["tissue", str(phantoms), *out, "--model", str(trained)]) == 1
+    _says(capsys, "makes label maps", "`tissue`, the one in the box")
+    assert main(["generate", "tissue", str(phantoms), *out]) == 1
+    _says(capsys, "makes scans from labels", "`phantom`, the one in the box")
+    assert not (tmp_path / "t").exists()
 
 
-def test_the_network_labels_tissue(phantoms: Path, tmp_path: Path) -> None:
+def test_the_network_labels_tissue(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = tmp_path / "tissue.yaml"
     config.write_text(f"""
 data: {{cohort: {phantoms / "cohort.json"}, source: [t1n, t2w], target: [labels],
@@ -472,4 +477,30 @@ train: {{steps: 3}}
     assert main(["tissue", str(phantoms / "cohort.json"), "-o", str(tmp_path / "t"),
                  "--model", str(tmp_path / "run")]) == 0  # fmt: skip
     assert len(list((tmp_path / "t").glob("*/*.json"))) == 4
+    assert "warning" not in capsys.readouterr().err
+    assert main(["tissue", str(phantoms), "-o", str(tmp_path / "t"), "--model", "tissue"]) == 1
+    _says(capsys, "same tissue_by", "tissue for 0 of 4 cases")
+    assert main(["tissue", str(phantoms), "-o", str(tmp_path / "u"), "--model", "tissue"]) == 0
+    _says(capsys, "4 of 4 label maps have voxels that the network was not trained on (4 × 4 × 4 mm")
     assert "subject_from" not in told  # whose brain it is need not be guessed from a file's name
+
+
+def test_nothing_is_downloaded(tmp_path: Path) -> None:
+    """From a phantom to scans and to tissue by atlas and by network, without sockets."""
+    program = """
+import socket, sys
+from medsynth.cli import main
+def refused(*arguments, **options):
+    raise AssertionError("a connection was asked for")
+socket.socket.connect = socket.getaddrinfo = refused
+people, scans, atlas, network = (sys.argv[1] + name for name in ("/p", "/s", "/a", "/n"))
+for command in (
+    ["phantom", people, "--cases", "1", "--spacing-mm", "4"],
+    ["generate", "phantom", people, "-o", scans],
+    ["tissue", people, "-o", atlas],
+    ["tissue", people, "-o", network, "--model", "tissue"],
+):
+    assert main(command) == 0, command
+"""
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+    assert len(list(tmp_path.glob("[san]/*/*-brain.nii.gz"))) == 3

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from medsynth.cli import main
 from medsynth.commands import console, demo
 from medsynth.core.labels import BRAIN
 from medsynth.core.volume import LabelMap
@@ -27,6 +28,11 @@ def _tumour(*, oedema_at: int) -> LabelMap:
 def test_what_shows_least_is_counted_in_the_slice_of_the_figure() -> None:
     assert demo._least_shown(_tumour(oedema_at=4)) == 2
     assert demo._least_shown(_tumour(oedema_at=7)) == 0
+
+
+def test_no_steps_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    assert main(["demo", "--out", str(tmp_path / "d"), "--steps", "0"]) == 2
+    assert not (tmp_path / "d").exists()
 
 
 def test_the_next_commands_call_what_was_called(

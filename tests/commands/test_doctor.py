@@ -12,7 +12,7 @@ import torch
 from medsynth.cli import main
 from medsynth.commands import machine
 from medsynth.io import memory
-from medsynth.training import numerics
+from medsynth.training import numerics, precision
 from medsynth.training.precision import Precision
 from tests.conftest import small_config
 
@@ -54,6 +54,26 @@ def test_a_configuration_that_fits(
     disk = found["disk"]
     assert disk["verdict"] == "ok"
     assert disk["found"].startswith("needs about 0.0")
+    assert "checkpoints and prepared cases" in disk["found"]
+
+
+def test_what_training_would_refuse_is_told(
+    phantoms: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(precision, "_cpu_flags", lambda: {"avx512_bf16"})
+    config = str(small_config(phantoms, tmp_path))
+    wrong = ["--set", "train.init=phantm", "--set", "train.precision=bf16"]
+    assert main(["doctor", config, "--json", *wrong]) == 1
+    found = _findings(capsys.readouterr().out)
+    assert found["init"]["verdict"] == "fault"
+    assert "phantom" in found["init"]["todo"]
+    assert found["precision"]["verdict"] == "warning"
+    assert "fp32 is faster" in found["precision"]["todo"]
+    assert main(["doctor", config, "--json", "--set", "train.init=phantom"]) == 0
+    assert _findings(capsys.readouterr().out)["init"]["verdict"] == "ok"
 
 
 def test_a_configuration_that_does_not_fit(

@@ -47,6 +47,10 @@ def test_each_oddity_is_found() -> None:
     aside = LabelMap(whole.data[1:], tall, BRAIN)  # 300 cm²
     assert oddities(aside, None) == [Odd("cut", ("left",))]
     assert oddities(_brain(core="RC"), None, ("RC", "ET")) == [Odd("unseen", ("RC",))]
+    order = np.arange(256, dtype=np.uint8)
+    order[[1, 2, 3]] = 2, 3, 1  # 1 grey matter, 2 white matter, 3 fluid: half is white matter
+    turned = whole.with_data(order[whole.data])
+    assert oddities(turned, MM) == [Odd("fluid", (pytest.approx(500),))]
 
 
 def test_turned_voxels_are_the_same_voxels() -> None:

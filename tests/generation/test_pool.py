@@ -41,12 +41,13 @@ def test_shards_and_writers_give_the_same_bytes(
     assert len(list(one.glob("*/*-t1c.nii.gz"))) == 8
 
 
+@pytest.mark.parametrize("file", ["*/*.json", "*/*-t2w.nii.gz", "*/*-brain.nii.gz"])
 def test_a_second_run_does_only_what_is_missing(
-    trained: Path, phantoms: Path, tmp_path: Path
+    file: str, trained: Path, phantoms: Path, tmp_path: Path
 ) -> None:
     assert _generate(trained, phantoms, tmp_path) == 0
     before = _bytes(tmp_path)
-    gone = next(tmp_path.glob("*/*.json"))
+    gone = next(tmp_path.glob(file))
     times = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/*.nii.gz")}
     gone.unlink()
     assert _generate(trained, phantoms, tmp_path) == 0

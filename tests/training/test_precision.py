@@ -22,3 +22,6 @@ def test_bf16_is_taken_where_it_pays(
     chosen = precision.choose_precision("auto", torch.device("cpu"))
     assert chosen.name == expected
     assert chosen.reason
+    asked = precision.choose_precision("bf16", torch.device("cpu"))
+    assert asked.name == "bf16"
+    assert asked.slow == (expected == "fp32")
