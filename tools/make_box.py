@@ -11,6 +11,7 @@ long.
 import argparse
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,12 +20,15 @@ import torch
 
 import medsynth
 from medsynth import box
+from medsynth import config as configs
 from medsynth.build.image import export
 from medsynth.commands.phantom import Phantom
 from medsynth.commands.train import Train
 from medsynth.core.cohort import Case, Cohort
+from medsynth.errors import ModelError
 from medsynth.io import cohort as cohorts
 from medsynth.phantom import REVISION
+from medsynth.training.weights import load_model
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "box"
 RECIPES = {"phantom": "generator.yaml", "tissue": "tissue.yaml"}
@@ -61,6 +65,21 @@ def train(work: Path, name: str, settings: list[str]) -> None:
     ).run()
 
 
+def require_recipe(model: Path, name: str, settings: Sequence[str] = ()) -> None:
+    """Refuse a model that says that it was trained by another configuration than that of the box.
+
+    Raises:
+        ModelError: So it says; a run that was begun with other settings, for example.
+    """
+    text = (CONFIGS / RECIPES[name]).read_text(encoding="utf-8")
+    wanted = configs.dump(configs.parse(text, RECIPES[name], settings))
+    told = load_model(model)[1]["config"].splitlines()
+    other = [x.strip() for x in told if x not in wanted.splitlines() and "cohort:" not in x]
+    if other:
+        todo = "Train it anew, in another WORK."
+        raise ModelError(f"a model by {RECIPES[name]}", "; ".join(other), model, todo)
+
+
 def main() -> None:
     """Make what is asked for."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -88,6 +107,7 @@ def main() -> None:
         }
         a.out.mkdir(parents=True, exist_ok=True)
         target = a.out / f"{name}.safetensors"
+        require_recipe(a.work / name / "model.safetensors", name, a.set)
         export(a.work / name, target, recipe=json.dumps(recipe, sort_keys=True))
         print(json.dumps({"model": str(target), "mb": round(target.stat().st_size / 1e6, 2)}))
 

@@ -8,6 +8,7 @@ import pytest
 
 from medsynth.core.labels import BRAIN
 from medsynth.core.random import Key
+from medsynth.errors import ModelError
 from medsynth.imaging import load
 from medsynth.io.nifti import read_labels
 from medsynth.training.weights import load_model
@@ -33,6 +34,8 @@ def test_one_command_makes_the_box(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     make_box.main()  # what is there is not made again
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "work").rglob("*.nii.gz")} == made_at
     assert (tmp_path / "work" / "phantom" / "metrics.jsonl").read_text() == steps
+    with pytest.raises(ModelError, match=r"by generator.yaml, found .*steps: 2"):
+        make_box.require_recipe(tmp_path / "box" / "phantom.safetensors", "phantom", small[:-1])
     assert (
         json.loads(load_model(tmp_path / "box" / "phantom.safetensors")[1]["recipe"])["settings"]
         == small
