@@ -28,7 +28,6 @@ from medsynth.core.cohort import Case, Cohort
 from medsynth.errors import ModelError
 from medsynth.io import cohort as cohorts
 from medsynth.phantom import REVISION
-from medsynth.training.weights import load_model
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "box"
 RECIPES = {"phantom": "generator.yaml", "tissue": "tissue.yaml"}
@@ -60,24 +59,31 @@ def train(work: Path, name: str, settings: list[str]) -> None:
     """Train one network, or go on with it."""
     run, told = work / name, (f"data.cohort={work / 'cohort.json'}", *settings)
     begun = (run / "last.pt").exists()
+    if begun:
+        require_recipe((run / "config.yaml").read_text(encoding="utf-8"), name, settings)
     Train(
         CONFIGS / RECIPES[name], None if begun else run, told, resume=run if begun else None
     ).run()
 
 
-def require_recipe(model: Path, name: str, settings: Sequence[str] = ()) -> None:
-    """Refuse a model that says that it was trained by another configuration than that of the box.
+def require_recipe(told: str, name: str, settings: Sequence[str] = ()) -> None:
+    """Refuse a model, or a run, of another configuration than that of the box.
+
+    Args:
+        told: The configuration that it tells, YAML.
+        name: Of the model in the box.
+        settings: Overrides that the recipe has.
 
     Raises:
-        ModelError: So it says; a run that was begun with other settings, for example.
+        ModelError: They differ by more than where the cohort stands.
     """
     text = (CONFIGS / RECIPES[name]).read_text(encoding="utf-8")
-    wanted = configs.dump(configs.parse(text, RECIPES[name], settings))
-    told = load_model(model)[1]["config"].splitlines()
-    other = [x.strip() for x in told if x not in wanted.splitlines() and "cohort:" not in x]
-    if other:
+    wanted = configs.parse(text, RECIPES[name], settings)
+    found = configs.parse(told, name)
+    if replace(found, data=replace(found.data, cohort=wanted.data.cohort)) != wanted:
+        lines = [line.strip() for line in told.splitlines() if line not in configs.dump(wanted)]
         todo = "Train it anew, in another WORK."
-        raise ModelError(f"a model by {RECIPES[name]}", "; ".join(other), model, todo)
+        raise ModelError(f"a model by {RECIPES[name]}", "; ".join(lines), name, todo)
 
 
 def main() -> None:
@@ -107,7 +113,6 @@ def main() -> None:
         }
         a.out.mkdir(parents=True, exist_ok=True)
         target = a.out / f"{name}.safetensors"
-        require_recipe(a.work / name / "model.safetensors", name, a.set)
         export(a.work / name, target, recipe=json.dumps(recipe, sort_keys=True))
         print(json.dumps({"model": str(target), "mb": round(target.stat().st_size / 1e6, 2)}))
 

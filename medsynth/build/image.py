@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from medsynth import box, show
 from medsynth import config as configs
@@ -192,6 +193,28 @@ def begin_with(playing: Trainer, config: Config) -> str:
         ConfigError: Its generator is another one than the configuration describes.
         UsageError: There is no such model.
     """
+    tensors, fingerprint = beginning(config)
+    weights = {
+        k.removeprefix("generator."): v.float()
+        for k, v in tensors.items()
+        if k.startswith("generator.")
+    }
+    for player in (playing.game.players, playing.ema):
+        if "generator" in player:
+            player["generator"].load_state_dict(weights)
+    return fingerprint
+
+
+def beginning(config: Config) -> tuple[dict[str, Tensor], str]:
+    """The model that `train.init` names.
+
+    Returns:
+        Its tensors and its fingerprint.
+
+    Raises:
+        ConfigError: Its generator is another one than the configuration describes.
+        UsageError: There is no such model.
+    """
     file = box.model_file(str(config.train.init))
     tensors, metadata, fingerprint = synthesizer.read(file)
     there = GeneratorSpec.from_json(json.loads(metadata["generator"]))
@@ -204,15 +227,7 @@ def begin_with(playing: Trainer, config: Config) -> str:
             file,
             "Set these values in the configuration, or train without train.init.",
         )
-    weights = {
-        k.removeprefix("generator."): v.float()
-        for k, v in tensors.items()
-        if k.startswith("generator.")
-    }
-    for player in (playing.game.players, playing.ema):
-        if "generator" in player:
-            player["generator"].load_state_dict(weights)
-    return fingerprint
+    return tensors, fingerprint
 
 
 def _as_settings(spec: GeneratorSpec) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def _needed(
         each = 0.0
         yield _refused("cohort", error)
     if config.train.init:
-        yield _beginning(config.train.init)
+        yield _beginning(config)
     cores = machine.usable_cores()
     many = config.data.workers > cores
     yield Finding("workers", f"{config.data.workers} of {cores} cores", "warning" if many else "ok",
@@ -151,12 +151,12 @@ def _needed(
     )  # fmt: skip
 
 
-def _beginning(init: str) -> Finding:
+def _beginning(config: "Config") -> Finding:
     """The model whose weights training begins with."""
-    from medsynth import box
+    from medsynth.build.image import beginning
 
     try:
-        return Finding("init", str(box.model_file(init)))
+        return Finding("init", f"{config.train.init}, {beginning(config)[1]}")
     except MedsynthError as error:
         return _refused("init", error)
 

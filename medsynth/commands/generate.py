@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsynth.commands import console, given, odd, records
+from medsynth.commands import console, given, records
+from medsynth.commands.oddities import warn
 from medsynth.core.words import plural
 from medsynth.errors import UsageError
 
@@ -95,7 +96,7 @@ class Generate:
         from medsynth.imaging.synthesizer import load
 
         synthesizer = load(model, precision=self.precision, window=self.window)
-        synthesizer.must_generate()
+        synthesizer.require_generator()
         guessed = _guessed(self.source, cohort)
         jobs = plan(cohort, self.per_case, self.seed, guessed, same_style=self.same_style)
         jobs = share(jobs, shard)
@@ -155,7 +156,7 @@ def _warn_of_oddities(synthesizer: "Synthesizer", jobs: "Sequence[Job]", out: Pa
             continue
         strange = oddities(labels, synthesizer.known_mm, synthesizer.unseen)
         found += [(name, each) for each in strange]
-    odd.warn(found, len(todo), ODDITIES, synthesizer)
+    warn(found, len(todo), ODDITIES, synthesizer.known_mm)
 
 
 def _cohort(source: Path) -> "Cohort":

@@ -99,8 +99,13 @@ class Resample:
         )
         files = [path for path in (case.brain, case.label) if path]
         before = of_case(case) or (cases.sidecar_of(files[0]) if files else {})
+        kept = {key: value for key, value in before.items() if key != "written"}
+        if "channels" in kept:
+            kept["channels"] = list(case.images)
+        if case.label is None:
+            kept.pop("seg_scheme", None)
         story = {
-            **{key: value for key, value in before.items() if key != "written"},
+            **kept,
             **(cases.by_hand(case.brain) if case.brain else {}),
             **cases.person(case, files),
             "spacing_mm": self.spacing_mm,

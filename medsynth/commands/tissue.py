@@ -4,11 +4,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsynth.commands import console, given, odd
+from medsynth.commands import console, given
+from medsynth.commands.oddities import warn
 from medsynth.core.words import plural
 
 if TYPE_CHECKING:
-    from medsynth.core.cohort import Case
+    from medsynth.core.cohort import Case, Cohort
     from medsynth.core.volume import LabelMap
     from medsynth.generation.familiar import Odd
     from medsynth.imaging.synthesizer import Synthesizer
@@ -52,7 +53,8 @@ class Tissue:
     def run(self) -> int:
         """Label what is missing; failures go to `OUT/failures.json`."""
         from medsynth.core.cohort import Cohort
-        from medsynth.errors import DataError
+        from medsynth.core.labels import BRAIN
+        from medsynth.errors import DataError, ModelError
         from medsynth.generation import cases, failures
         from medsynth.generation.familiar import oddities
         from medsynth.imaging.synthesizer import load
@@ -62,32 +64,35 @@ class Tissue:
 
         cohort = cohorts.read(self.cohort)
         network = load(given.model(self.model)) if self.model else None
-        if network is not None:
-            network.must_segment()
+        if network is not None and (of := network.require_segmentor()) != BRAIN:
+            todo = "Give `tissue`, the one in the box, or a run of configs/image/tissue.yaml."
+            found = f"one that labels {', '.join(of.abbreviations[1:])}"
+            raise ModelError("a model that labels tissue", found, self.model, todo)
+        by = network.fingerprint if network else "atlas"
+        self._refuse_another(cohort, by)
         done: list[Case] = []
-        found: list[tuple[str, Odd]] = []
+        odd: list[tuple[str, Odd]] = []
         looked = 0
         for case in console.progress(cohort, len(cohort), "tissue"):
             path = self.out / case.name / f"{case.name}-brain.nii.gz"
             try:
-                story = {
-                    **cases.person(case, [case.label] if case.label else []),
-                    "tissue_by": network.fingerprint if network else "atlas",
-                }
-                if not (cases.is_done(self.out, case.name, story) and path.exists()):
+                story = cases.person(case, [case.label] if case.label else [])
+                if not path.exists():
                     labels = _labelled(case, cohort.scheme, network)
                     if network:
                         looked += 1
-                        found += [(case.name, each) for each in oddities(labels, network.known_mm)]
-                    write_labels(path, labels, overwrite=True)
-                    write_json(path.with_name(f"{case.name}.json"), story)
+                        odd += [(case.name, each) for each in oddities(labels, network.known_mm)]
+                    write_labels(path, labels)
+                    write_json(_sidecar(path), {**story, "tissue_by": by})
+                elif not _sidecar(path).exists():  # somebody's own, or we were killed in between
+                    write_json(_sidecar(path), story)
                 failures.forget(self.out, case.name)
                 done.append(replace(case, brain=path))
             except DataError as error:
                 failures.note(self.out, case.name, error)
                 console.say(f"{case.name}: {error}")
         if network:
-            odd.warn(found, looked, ODDITIES, network)
+            warn(odd, looked, ODDITIES, network.known_mm)
         failed = failures.write_listing(self.out)
         splits = {case.name: cohort.split_of(case) for case in done}
         listing = cohorts.write_found(self.out, Cohort(cohort.scheme, tuple(done), splits))
@@ -98,6 +103,30 @@ class Tissue:
         if self.json:
             console.answer({"cohort": listing, "done": len(done), "failed": failed})
         return 1 if failed else 0
+
+    def _refuse_another(self, cohort: "Cohort", by: str) -> None:
+        """A folder holds the maps of one method, as far as sidecars say which."""
+        from medsynth.errors import DataError
+        from medsynth.io.sidecar import read_json
+
+        for case in cohort:
+            beside = _sidecar(self.out / case.name / f"{case.name}-brain.nii.gz")
+            there = read_json(beside).get("tissue_by", by) if beside.exists() else by
+            if there != by:
+                raise DataError(
+                    f"a folder for label maps by {_named(by)}, or an empty one",
+                    f"one by {_named(there)}",
+                    beside,
+                    "Give another -o.",
+                )
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(f"{path.parent.name}.json")
+
+
+def _named(by: str) -> str:
+    return "the atlas" if by == "atlas" else f"the network {by}"
 
 
 def _labelled(case: "Case", scheme_name: str, network: "Synthesizer | None") -> "LabelMap":

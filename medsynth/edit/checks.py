@@ -46,6 +46,16 @@ def exposed(labels: LabelMap) -> float:
     return bare / max(faces, 1)
 
 
+def turned_out(before: float, after: float, step: str) -> EditError:
+    """What to say of a core that came out of its oedema, with the shares of `exposed`."""
+    return EditError(
+        f"a core as enclosed by oedema as before {step} ({before:.0%} of its surface bare)",
+        f"{after:.0%} bare",
+        None,
+        "Do less, or give it more oedema first: `--op grow:ED=3` (mm).",
+    )
+
+
 def check(
     before: LabelMap,
     after: LabelMap,
@@ -98,12 +108,7 @@ def check(
             )
     surface = exposed(before), exposed(after)
     if nested and surface[1] > surface[0] + EXPOSED_TOLERANCE:
-        raise EditError(
-            f"a core as enclosed by oedema as before {step} ({surface[0]:.0%} of its surface bare)",
-            f"{surface[1]:.0%} bare",
-            None,
-            "Do less, or give it more oedema first: `--op grow:ED=3` (mm).",
-        )
+        raise turned_out(*surface, step)
     return {
         "volumes_before_mm3": old,
         "volumes_after_mm3": new,

@@ -299,12 +299,10 @@ def _slid(
 ) -> LabelMap:
     """Place a tumour at a goal, or as near to it on the way to the brain's middle as it fits.
 
-    It fits where the brain holds it and its core stays enclosed; where no place does both, the
-    first that the brain holds is taken, and the check after the edit says what is wrong.
+    It fits where the brain holds it and its core stays as enclosed as it was.
     """
     way = geometry.centre_mm(host, host.data > 0) - goal
-    bare = checks.exposed(labels) + checks.EXPOSED_TOLERANCE
-    first = None
+    before = checks.exposed(labels)
     for share in np.linspace(0, 0.9, 19):
         step = share * way
         region = geometry.region_around(host, goal + step, size + SLACK_MM)
@@ -313,12 +311,11 @@ def _slid(
         except EditError as error:
             failure = error
             continue
-        if checks.exposed(placed) <= bare:
+        found = checks.exposed(placed)
+        if found <= before + checks.EXPOSED_TOLERANCE:
             return placed
-        first = first or placed
-    if first is None:
-        raise failure
-    return first
+        failure = checks.turned_out(before, found, "the move")
+    raise failure
 
 
 def _displaced(

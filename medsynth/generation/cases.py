@@ -21,15 +21,18 @@ from medsynth.io.sidecar import digest, of_case, read_json, write_json
 
 
 def is_complete(folder: Path, name: str) -> bool:
-    """Whether a complete case stands there, with all files that its sidecar speaks of, whatever it
-    was made from."""
+    """Whether a case stands there with all files that its sidecar speaks of, whatever it was made
+    from."""
     sidecar = folder / name / f"{name}.json"
-    if not sidecar.exists():
-        return False
-    told = read_json(sidecar)
-    kinds = [*told.get("channels", ())]
-    kinds += [kind for kind, key in (("seg", "seg_scheme"), ("brain", "written")) if key in told]
-    return all((folder / name / f"{name}-{kind}.nii.gz").exists() for kind in kinds)
+    return sidecar.exists() and _is_whole(sidecar, read_json(sidecar))
+
+
+def _is_whole(sidecar: Path, told: Mapping[str, Any]) -> bool:
+    """Whether all files that a sidecar speaks of stand beside it."""
+    kinds = [*told.get("channels", ()), *(["seg"] if "seg_scheme" in told else [])]
+    names = [f"{sidecar.stem}-{kind}.nii.gz" for kind in kinds]
+    names += [told["written"]["label"]] if "written" in told else []
+    return all((sidecar.parent / name).exists() for name in names)
 
 
 def is_done(folder: Path, name: str, made_from: Mapping[str, Any]) -> bool:
@@ -41,11 +44,12 @@ def is_done(folder: Path, name: str, made_from: Mapping[str, Any]) -> bool:
         made_from: What its sidecar must say, for example model and seed.
 
     Raises:
-        DataError: A case of that name stands there that was made from something else.
+        DataError: A case of that name stands there, whole or not, that was made from something
+            else.
     """
-    if not is_complete(folder, name):
-        return False
     path = folder / name / f"{name}.json"
+    if not path.exists():
+        return False
     there = read_json(path)
     other = [key for key, value in made_from.items() if there.get(key) != value]
     if other:
@@ -55,7 +59,7 @@ def is_done(folder: Path, name: str, made_from: Mapping[str, Any]) -> bool:
             path,
             "Choose another output folder, or remove this case.",
         )
-    return True
+    return _is_whole(path, there)
 
 
 def write_case(
@@ -163,6 +167,8 @@ def list_cases(folder: Path) -> Cohort:
             continue
         data = read_json(sidecar)
         if "channels" not in data:  # no scans: an edited map, or one of `medsynth tissue`
+            continue
+        if not _is_whole(sidecar, data):
             continue
         place = sidecar.parent
         cases.append(

@@ -103,7 +103,7 @@ class Synthesizer:
         """Channels and widths."""
         return self.generator.spec
 
-    def must_generate(self) -> None:
+    def require_generator(self) -> None:
         """Refuse a model that does not make scans from labels.
 
         Raises:
@@ -112,12 +112,12 @@ class Synthesizer:
         if not self.spec.labels_in or self.spec.labels_out:
             raise ModelError(
                 "a model that makes scans from labels",
-                f"one that makes {', '.join(self.spec.target[:3])}…",
+                f"one that makes {', '.join(self.spec.target)}",
                 None,
                 "Give `phantom`, the one in the box, or a run of configs/image/brats.yaml.",
             )
 
-    def must_segment(self) -> LabelScheme:
+    def require_segmentor(self) -> LabelScheme:
         """Refuse a model that does not make label maps from scans.
 
         Returns:
@@ -129,7 +129,7 @@ class Synthesizer:
         if self.target_scheme is None or self.spec.labels_in:
             raise ModelError(
                 "a model that makes label maps from scans",
-                f"one that makes {', '.join(self.spec.target[:3])}…",
+                f"one that makes {', '.join(self.spec.target)}",
                 None,
                 "Give `tissue`, the one in the box, or a run of configs/image/tissue.yaml.",
             )
@@ -155,7 +155,7 @@ class Synthesizer:
         Warns:
             UserWarning: Memory was too short for the whole grid; said once.
         """
-        self.must_generate()
+        self.require_generator()
         require_brain(labels)
         box = bounding_box(labels.data > 0)
         names = torch.from_numpy(structure_indices(labels)[box]).int()[None]
@@ -186,7 +186,7 @@ class Synthesizer:
         Raises:
             ModelError: The model does not make label maps, or needs a channel that is missing.
         """
-        of = self.must_segment()
+        of = self.require_segmentor()
         missing = [m for m in self.spec.source if m not in scans.channels]
         if missing:
             raise ModelError(
@@ -522,7 +522,7 @@ def load(
         ModelError: The file is not an image model of this version.
 
     Warns:
-        UserWarning: A precision was asked for that this CPU only imitates.
+        UserWarning: A precision was asked for in which this CPU is likely slow.
     """
     file = model_file(path)
     tensors, metadata, fingerprint = read(file)

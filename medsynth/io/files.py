@@ -133,8 +133,8 @@ def writing(path: Path, *, overwrite: bool) -> Iterator[Path]:
         if path.exists() and not overwrite:
             todo = (
                 "Give another name, remove it first, or replace it: --overwrite, where a command "
+                "has it, `overwrite=True` in Python."
             )
-            todo += "has it, `overwrite=True` in Python."
             raise DataError("no file there yet", "one that exists", path, todo)
         with replacing(path) as beside:
             yield beside

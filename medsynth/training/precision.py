@@ -20,7 +20,7 @@ class Precision:
     Args:
         dtype: `torch.bfloat16`, `torch.float16` or `torch.float32`.
         reason: Why, in words, for the log.
-        slow: Whether it was asked for where fp32 is faster.
+        slow: Whether it was asked for where fp32 is likely faster.
     """
 
     dtype: torch.dtype
@@ -63,7 +63,7 @@ def choose_precision(wish: str, device: torch.device) -> Precision:
             "fp16 is for GPUs without bf16.",
         )
     if wish == "bf16" and device.type == "cpu" and not FAST_BF16 & _cpu_flags():
-        reason = "asked for, but this CPU only imitates it: fp32 is faster"
+        reason = "asked for, but this CPU is not known to be fast in it: fp32 likely is faster"
         return Precision(torch.bfloat16, reason, slow=True)
     if wish in ("bf16", "fp16"):
         return Precision(torch.bfloat16 if wish == "bf16" else torch.float16, "asked for")

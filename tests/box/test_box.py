@@ -43,10 +43,11 @@ def test_the_box_is_small_and_has_no_pickles() -> None:
     for path in weights:
         with safe_open(path, "pt") as file:
             assert list(file.keys())
-        recipe = json.loads(load_model(path)[1]["recipe"])
+        metadata = load_model(path)[1]
+        recipe = json.loads(metadata["recipe"])
         made_by = ROOT / "configs" / "box" / make_box.RECIPES[path.stem]
         assert recipe["configuration"] == hashlib.sha256(made_by.read_bytes()).hexdigest()
-        make_box.require_recipe(path, path.stem)
+        make_box.require_recipe(metadata["config"], path.stem)
 
 
 def test_names_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,8 +34,11 @@ def test_one_command_makes_the_box(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     make_box.main()  # what is there is not made again
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "work").rglob("*.nii.gz")} == made_at
     assert (tmp_path / "work" / "phantom" / "metrics.jsonl").read_text() == steps
+    made_of = (tmp_path / "work" / "phantom" / "last.pt").read_bytes()
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--set", "train.steps=3"])
     with pytest.raises(ModelError, match=r"by generator.yaml, found .*steps: 2"):
-        make_box.require_recipe(tmp_path / "box" / "phantom.safetensors", "phantom", small[:-1])
+        make_box.main()
+    assert (tmp_path / "work" / "phantom" / "last.pt").read_bytes() == made_of
     assert (
         json.loads(load_model(tmp_path / "box" / "phantom.safetensors")[1]["recipe"])["settings"]
         == small

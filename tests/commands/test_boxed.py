@@ -14,6 +14,7 @@ from medsynth.core.labels import BRAIN
 from medsynth.core.random import Key
 from medsynth.imaging import load
 from medsynth.io.nifti import read_labels
+from medsynth.training import precision
 
 
 @pytest.fixture
@@ -69,3 +70,11 @@ def test_unknown_and_missing_models_are_told(
 def test_the_box_has_seen_nobody(boxed: Path) -> None:
     assert people.training_subjects(Path("phantom")) == set()
     assert given.model(Path("phantom")) == boxed / "phantom.safetensors"
+
+
+def test_a_precision_that_is_slow_here_is_warned_of(
+    boxed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "_cpu_flags", set)
+    with pytest.warns(UserWarning, match="bf16: asked for, but this CPU is not known to be fast"):
+        load("phantom", device="cpu", precision="bf16")

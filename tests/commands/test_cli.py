@@ -478,8 +478,15 @@ train: {{steps: 3}}
                  "--model", str(tmp_path / "run")]) == 0  # fmt: skip
     assert len(list((tmp_path / "t").glob("*/*.json"))) == 4
     assert "warning" not in capsys.readouterr().err
-    assert main(["tissue", str(phantoms), "-o", str(tmp_path / "t"), "--model", "tissue"]) == 1
-    _says(capsys, "same tissue_by", "tissue for 0 of 4 cases")
+    shutil.rmtree(made[1].parent)  # some are there, some are not
+    again = ["tissue", str(phantoms), "-o", str(tmp_path / "t"), "--model"]
+    assert main([*again, str(tmp_path / "run")]) == 0
+    there = {p: p.read_bytes() for p in (tmp_path / "t").rglob("*.*")}
+    shutil.rmtree(made[2].parent)
+    assert main([*again, "tissue"]) == 1
+    _says(capsys, "for label maps by the network", "Give another -o")
+    kept = {p: b for p, b in there.items() if made[2].parent not in p.parents}
+    assert {p: p.read_bytes() for p in (tmp_path / "t").rglob("*.*")} == kept
     assert main(["tissue", str(phantoms), "-o", str(tmp_path / "u"), "--model", "tissue"]) == 0
     _says(capsys, "4 of 4 label maps have voxels that the network was not trained on (4 × 4 × 4 mm")
     assert "subject_from" not in told  # whose brain it is need not be guessed from a file's name

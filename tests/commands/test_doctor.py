@@ -59,6 +59,7 @@ def test_a_configuration_that_fits(
 
 def test_what_training_would_refuse_is_told(
     phantoms: Path,
+    trained: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -71,9 +72,12 @@ def test_what_training_would_refuse_is_told(
     assert found["init"]["verdict"] == "fault"
     assert "phantom" in found["init"]["todo"]
     assert found["precision"]["verdict"] == "warning"
-    assert "fp32 is faster" in found["precision"]["todo"]
-    assert main(["doctor", config, "--json", "--set", "train.init=phantom"]) == 0
-    assert _findings(capsys.readouterr().out)["init"]["verdict"] == "ok"
+    assert "fp32 likely is faster" in found["precision"]["todo"]
+    for init, code, verdict in (("phantom", 1, "fault"), (trained, 0, "ok")):
+        assert main(["doctor", config, "--json", "--set", f"train.init={init}"]) == code
+        found = _findings(capsys.readouterr().out)
+        assert found["init"]["verdict"] == verdict
+    assert found["precision"]["verdict"] == "ok"
 
 
 def test_a_configuration_that_does_not_fit(

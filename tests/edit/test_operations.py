@@ -165,9 +165,16 @@ def test_a_core_that_would_come_out_of_its_oedema_is_slid_inwards(
     assert _volume(after) == _volume(before)
     assert checks.exposed(after) == pytest.approx(checks.exposed(before), abs=0.01)
     monkeypatch.setattr(checks, "EXPOSED_TOLERANCE", -1.0)  # nowhere is it enclosed enough
-    straight = operations.mirror(before)
-    assert checks.exposed(straight) > checks.exposed(before) + 0.2
-    assert _centre(straight)[0] < _centre(after)[0] - 1
+    with pytest.raises(EditError, match=r"enclosed by oedema .*3% of its surface bare.*grow:ED"):
+        operations.mirror(before)
+
+
+def test_a_core_that_was_bare_stays_where_it_is_put(sick: LabelMap) -> None:
+    bare = sick.with_data(np.where(sick.mask("ED"), sick.scheme.value("WM"), sick.data))
+    assert checks.exposed(bare) == 1
+    np.testing.assert_allclose(
+        _centre(operations.mirror(bare)), _centre(bare) * [-1, 1, 1], atol=0.5
+    )
 
 
 @pytest.mark.parametrize(

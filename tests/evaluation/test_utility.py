@@ -103,9 +103,15 @@ def test_a_generator_that_saw_test_subjects_is_refused(
     phantoms: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen = json.loads((phantoms / "cohort.json").read_text())["training"][0]["subject"]
-    path = config(phantoms, phantoms, tmp_path, f"model: {trained}\nfolds: [{{test: [{seen}]}}]")
-    assert main(["evaluate", "utility", str(path), "-o", str(tmp_path / "report")]) == 1
-    assert f"one trained on {seen}" in capsys.readouterr().err
+    command = ["evaluate", "utility", str(tmp_path / "u.yaml"), "-o", str(tmp_path / "report")]
+    for model, code, words in (
+        (f"model: {trained}\nfolds: [{{test: [{seen}]}}]", 1, f"one trained on {seen}"),
+        (f"folds: [{{test: [{seen}], model: {trained}}}]", 1, f"one trained on {seen}"),
+        (f"folds: [{{test: [{seen}], model: nowhere}}]", 2, "in nowhere"),
+    ):
+        config(phantoms, phantoms, tmp_path, model).rename(tmp_path / "u.yaml")
+        assert main(command) == code
+        assert words in capsys.readouterr().err
 
 
 def test_synthetic_cases_without_sidecars_are_used_and_named(

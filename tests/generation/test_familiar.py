@@ -39,6 +39,9 @@ def test_each_oddity_is_found() -> None:
         Odd("far", (1, 1, 5)), Odd("large", (pytest.approx(5000),)),
     ]  # fmt: skip
     assert oddities(_brain(without="CSF"), MM) == [Odd("lacking", ("CSF",))]
+    grey = _brain()  # no white matter: that it has less of it than fluid goes without saying
+    grey = grey.with_data(np.where(grey.mask("WM"), BRAIN.value("GM"), grey.data))
+    assert oddities(grey, MM) == [Odd("lacking", ("WM",))]
     whole = _brain()
     half = LabelMap(whole.data[:, 10:-10, :80], whole.affine, BRAIN)
     assert oddities(half, MM)[-1] == Odd("cut", ("posterior", "anterior", "superior"))

@@ -41,13 +41,13 @@ def test_shards_and_writers_give_the_same_bytes(
     assert len(list(one.glob("*/*-t1c.nii.gz"))) == 8
 
 
-@pytest.mark.parametrize("file", ["*/*.json", "*/*-t2w.nii.gz", "*/*-brain.nii.gz"])
+@pytest.mark.parametrize("file", ["json", "t2w.nii.gz", "seg.nii.gz", "brain.nii.gz"])
 def test_a_second_run_does_only_what_is_missing(
     file: str, trained: Path, phantoms: Path, tmp_path: Path
 ) -> None:
     assert _generate(trained, phantoms, tmp_path) == 0
     before = _bytes(tmp_path)
-    gone = next(tmp_path.glob(file))
+    gone = next(tmp_path.glob(f"*/*{file}"))
     times = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/*.nii.gz")}
     gone.unlink()
     assert _generate(trained, phantoms, tmp_path) == 0
@@ -63,6 +63,12 @@ def test_a_case_made_otherwise_is_not_taken_for_done(
     before = _bytes(tmp_path)
     assert _generate(trained, phantoms, tmp_path, "--seed", "1") == 1
     assert "same seed" in capsys.readouterr().err
+    gone = next(tmp_path.glob("*/*-t2w.nii.gz"))
+    scan = gone.read_bytes()
+    gone.unlink()
+    assert _generate(trained, phantoms, tmp_path, "--seed", "1") == 1  # not even what lacks a file
+    assert not gone.exists()
+    gone.write_bytes(scan)
     assert main(["phantom", str(tmp_path), "--cases", "4", "--spacing-mm", "4"]) == 1
     assert _bytes(tmp_path) == before
 

@@ -1,6 +1,8 @@
 """Resampling: places in the world stay, volumes stay, nothing is invented."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from scipy import ndimage
 
 from medsynth.cli import main
+from medsynth.core.cohort import Cohort
 from medsynth.core.labels import BRAIN
 from medsynth.core.volume import LabelMap, Volume
 from medsynth.errors import UsageError
@@ -111,3 +114,24 @@ def test_a_cohort_remembers_where_it_comes_from(phantoms: Path, tmp_path: Path) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("medsynth.imaging.resample.REVISION", 99)
         assert main(command) == 1  # and another version's scans
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_only_what_is_missing_is_made_again(told: bool, phantoms: Path, tmp_path: Path) -> None:
+    """Also of cases that have fewer scans than their sidecars tell, and of those without one."""
+    shutil.copytree(phantoms, tmp_path / "own")
+    for sidecar in () if told else (tmp_path / "own").glob("*/*.json"):
+        sidecar.unlink()
+    whole = cohorts.read(tmp_path / "own")
+    pairs = (replace(c, images={m: c.images[m] for m in ("t1c", "t2w")}) for c in whole)
+    cohorts.write(tmp_path / "pairs.json", Cohort(whole.scheme, tuple(pairs)))
+    out = tmp_path / "out"
+    command = ["resample", str(tmp_path / "pairs.json"), "--spacing-mm", "5", "-o", str(out)]
+    assert main(command) == 0
+    before = {p: p.stat().st_mtime_ns for p in out.glob("*/*.nii.gz")}
+    assert len(before) == 4 * len(whole)
+    gone = next(out.glob("*/*-t2w.nii.gz"))
+    gone.unlink()
+    assert main(command) == 0
+    again = {p.parent for p, t in before.items() if p.stat().st_mtime_ns != t}
+    assert again == {gone.parent}

@@ -1,4 +1,7 @@
-"""What a model does not know, said in words: once for each kind, with the number of label maps."""
+"""What a model does not know, said in words: once for each kind, with the number of label maps.
+
+Knows no models and no files.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -7,14 +10,13 @@ from medsynth.commands import console
 
 if TYPE_CHECKING:
     from medsynth.generation.familiar import Odd
-    from medsynth.imaging.synthesizer import Synthesizer
 
 
 def warn(
     found: Iterable[tuple[str, "Odd"]],
     total: int,
     texts: Mapping[str, str],
-    model: "Synthesizer",
+    known_mm: tuple[Sequence[float], Sequence[float]] | None,
 ) -> None:
     """Say what is odd.
 
@@ -22,14 +24,14 @@ def warn(
         found: Name of a case and what is odd about it.
         total: How many cases were looked at.
         texts: Kind of `generation.familiar.Odd` → what will go wrong; other kinds are not told.
-        model: Whose voxels they are compared with.
+        known_mm: Smallest and largest voxels that the model was trained on.
     """
     from medsynth.generation.familiar import HUMAN_ML
 
     kinds: dict[str, list[tuple[str, Odd]]] = {}
     for case, odd in found:
         kinds.setdefault(odd.kind, []).append((case, odd))
-    known = " to ".join(dict.fromkeys(_words(edges) for edges in model.known_mm or ()))
+    known = " to ".join(dict.fromkeys(_words(edges) for edges in known_mm or ()))
     for kind, cases in kinds.items():
         if kind not in texts:
             continue
