@@ -153,7 +153,7 @@ class Edit:
 
     def _cohort(self, recipe: "Recipe", onto: "LabelMap | None") -> int:
         from medsynth.core.cohort import Case, Cohort
-        from medsynth.core.labels import BRAIN, scheme
+        from medsynth.core.labels import BRAIN
         from medsynth.core.random import Key
         from medsynth.errors import DataError, NoTumourError
         from medsynth.generation import cases, failures
@@ -169,17 +169,21 @@ class Edit:
             name = f"{case.name}-e{index:02d}"
             path = self.out / name / f"{name}-brain.nii.gz"
             try:
-                if case.brain is None and case.label is None:
-                    raise DataError("a label map", "none", case.name)
-                source = case.brain or case.label or Path()
+                if case.brain is None:
+                    raise DataError(
+                        "a label map with tissue",
+                        "one of tumour alone" if case.label else "none",
+                        case.name,
+                        "Make one with `medsynth tissue`, or edit single files with --scheme.",
+                    )
+                source = case.brain
                 asked = {
                     "recipe": recipe.to_json(),
                     "seed": self.seed,
                     "origins": [digest(file) for file in self._origins(source)],
                 }
                 if self.overwrite or not cases.is_edited(path, asked):
-                    of = BRAIN if case.brain else scheme(cohort.scheme)
-                    labels = read_labels(source, of)
+                    labels = read_labels(source, BRAIN)
                     edited = recipe.apply(labels, Key(self.seed, ("edit", case.name, index)), onto)
                     cases.write_edited(
                         path,

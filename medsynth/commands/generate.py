@@ -97,6 +97,7 @@ class Generate:
 
         synthesizer = load(model, precision=self.precision, window=self.window)
         synthesizer.require_generator()
+        _refuse_others(self.out, {"model": synthesizer.fingerprint, "seed": self.seed})
         guessed = _guessed(self.source, cohort)
         jobs = plan(cohort, self.per_case, self.seed, guessed, same_style=self.same_style)
         jobs = share(jobs, shard)
@@ -123,6 +124,26 @@ class Generate:
                 }
             )
         return 1 if failed else 0
+
+
+def _refuse_others(out: Path, made_with: dict[str, Any]) -> None:
+    """A folder holds scans of one model and seed, whatever their names: who evaluates it would mix
+    them up."""
+    from medsynth.errors import DataError
+    from medsynth.io.sidecar import read_json
+
+    for sidecar in sorted(out.glob("*/*.json")):
+        there = read_json(sidecar)
+        if sidecar.stem != sidecar.parent.name or there.get("made_by") != "generate":
+            continue
+        other = [key for key, value in made_with.items() if there.get(key) != value]
+        if other:
+            raise DataError(
+                f"a folder of scans made with the same {' and '.join(other)}, or none",
+                "one made with another",
+                sidecar,
+                "Choose another output folder.",
+            )
 
 
 def _warn_of_oddities(synthesizer: "Synthesizer", jobs: "Sequence[Job]", out: Path) -> None:

@@ -173,16 +173,21 @@ def place(
     sizes = np.array([mask.sum() for mask in masks])
     quotas = np.rint(count * sizes / sizes.sum()).astype(int)
     values = [host.scheme.value(name) for name in names]
-    named = _shared_out(depths[-len(names) :, chosen], quotas, values)
+    own = depths[-len(names) :, chosen]
     data = host.data.copy()
-    flat = data[region].reshape(-1)
-    flat[chosen] = named
-    data[region] = flat.reshape(data[region].shape)
+    part = np.zeros((2, *data[region].shape), np.uint8)
+    part.reshape(2, -1)[:, chosen] = (
+        _shared_out(own, quotas, values),
+        np.array(values, np.uint8)[own.argmax(0)],
+    )
+    data[region] = np.where(part[0], _without_crumbs(*part), data[region])
     return host.with_data(data)
 
 
 def _shared_out(depths: np.ndarray, quotas: np.ndarray, values: list[int]) -> np.ndarray:
-    """Give each structure its number of voxels, the deepest first, the smallest structure first.
+    """Give each structure its number of voxels, the smallest structure first, and first those that
+    lie deeper in it than in any structure that is still to come: what was added outside of oedema
+    is oedema, however far from all else.
 
     Args:
         depths: Signed distances `(structures, N)`.
@@ -192,14 +197,32 @@ def _shared_out(depths: np.ndarray, quotas: np.ndarray, values: list[int]) -> np
     order = np.argsort(quotas, kind="stable")
     named = np.full(depths.shape[1], values[order[-1]], np.uint8)
     free = np.ones(depths.shape[1], bool)
-    for index in order[:-1]:
+    for place, index in enumerate(order[:-1]):
         candidates = np.flatnonzero(free)
         wanted = min(int(quotas[index]), len(candidates))
         if wanted:
-            deepest = np.argpartition(-depths[index][candidates], wanted - 1)[:wanted]
-            named[candidates[deepest]] = values[index]
-            free[candidates[deepest]] = False
+            rest = depths[order[place + 1 :]][:, candidates].max(0)
+            most = np.argpartition(rest - depths[index][candidates], wanted - 1)[:wanted]
+            named[candidates[most]] = values[index]
+            free[candidates[most]] = False
     return named
+
+
+def _without_crumbs(named: np.ndarray, nearest: np.ndarray) -> np.ndarray:
+    """Give pieces of a structure in which it is nowhere the nearest one to those that are: they are
+    what was left over. That takes a few voxels from its share.
+
+    Args:
+        named: Integers of the structures, 0 outside, `(I, J, K)`.
+        nearest: Integer of the structure in which each of these voxels lies deepest.
+    """
+    out = named.copy()
+    for value in np.unique(named[named > 0]):
+        pieces, count = ndimage.label(named == value, np.ones((3, 3, 3)))
+        rooted = np.bincount(pieces[nearest == value], minlength=count + 1) > 0
+        crumbs = ~rooted[pieces] & (named == value)
+        out[crumbs] = nearest[crumbs]
+    return out
 
 
 def _signed_distance(mask: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray:

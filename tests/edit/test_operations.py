@@ -169,6 +169,25 @@ def test_a_core_that_would_come_out_of_its_oedema_is_slid_inwards(
         operations.mirror(before)
 
 
+def test_what_is_made_up_for_belongs_to_its_neighbours() -> None:
+    """Where the largest structure is the core, what was cut off at the brain's edge grew on outside
+    of the oedema as specks of core."""
+    flat = brain(tumour=False)
+    mm = geometry.to_mm(flat, np.argwhere(np.ones(flat.shape))).reshape(*flat.shape, 3)
+    away = np.linalg.norm(mm - [28, 5, 4], axis=-1)
+    data = flat.data.copy()
+    for name, radius in (("ED", 16), ("ET", 14), ("NCR", 12)):
+        data[away < radius] = BRAIN.value(name)
+    data[(mm[..., 0] < -39) & (mm[..., 2] > -20)] = 0
+    before = flat.with_data(data)
+    for after in (operations.mirror(before), operations.shift(before, 1.0, 1.3, 0.7)):
+        assert _volume(after) == _volume(before)
+        for name in ("NCR", "ET", "ED"):
+            pieces = ndimage.label(after.mask(name), np.ones((3, 3, 3)))[1]
+            assert pieces == 1, name
+            assert after.volume_mm3(name) == pytest.approx(before.volume_mm3(name), rel=0.02)
+
+
 def test_a_core_that_was_bare_stays_where_it_is_put(sick: LabelMap) -> None:
     bare = sick.with_data(np.where(sick.mask("ED"), sick.scheme.value("WM"), sick.data))
     assert checks.exposed(bare) == 1

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import pytest
 from scipy import ndimage
 
 from medsynth.cli import main
+from medsynth.core.cohort import Cohort
 from medsynth.core.labels import BRAIN
 from medsynth.core.random import Key
 from medsynth.core.volume import LabelMap
 from medsynth.errors import LabelError
 from medsynth.imaging.synthesizer import Synthesizer, load
+from medsynth.io import cohort as cohorts
 from medsynth.io.nifti import read_labels, read_volume
 
 
@@ -201,3 +204,30 @@ def test_what_is_no_brain_is_refused(trained: Path, brain: LabelMap) -> None:
     tumour = brain.with_data(np.where(brain.mask("WT"), brain.data, 0))
     with pytest.raises(LabelError, match="medsynth tissue"):
         model.generate(tumour, Key(0))
+
+
+def test_a_folder_is_of_one_model_and_seed(
+    trained: Path, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where no name comes twice."""
+    first, second = sorted(phantoms.glob("*/*-brain.nii.gz"))[:2]
+    assert _generate(trained, first, tmp_path) == 0
+    before = _bytes(tmp_path)
+    assert _generate(trained, second, tmp_path, "--seed", "1") == 1
+    assert "same seed" in capsys.readouterr().err
+    assert main(["generate", "phantom", str(second), "-o", str(tmp_path)]) == 1
+    assert "same model" in capsys.readouterr().err
+    assert _bytes(tmp_path) == before
+    assert _generate(trained, second, tmp_path) == 0
+
+
+def test_tumours_alone_are_not_edited_as_brains(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = cohorts.read(phantoms)
+    cases = tuple(replace(case, brain=None) for case in bare)
+    cohorts.write(tmp_path / "bare.json", Cohort(bare.scheme, cases))
+    command = ["edit", str(tmp_path / "bare.json"), "-o", str(tmp_path / "e"), "--op", "mirror"]
+    assert main(command) == 1
+    assert "label map with tissue, found one of tumour alone" in capsys.readouterr().err
+    assert not list(tmp_path.glob("e/*/*.nii.gz"))
