@@ -48,7 +48,7 @@ TAIL = """\
 Start here, no data needed: all of it in minutes
   medsynth demo --out demo
 or first scans in seconds, by `phantom`, a model that comes along
-  medsynth phantom people --cases 1
+  medsynth phantom people --cases 1 --seed 1
   medsynth generate phantom people -o scans
 With a BraTS folder: index, check, tissue, train, edit, generate, evaluate;
 the README has the lines. `medsynth VERB --help` explains a verb.
