@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from medsynth.commands import console
 from medsynth.core.words import plural
-from medsynth.errors import ConfigError, UsageError
+from medsynth.errors import ConfigError, DataError, UsageError
 
 if TYPE_CHECKING:
+    from medsynth.core.cohort import Case
     from medsynth.core.volume import LabelMap
     from medsynth.edit.recipe import Recipe
 
@@ -29,7 +30,7 @@ operations, done in the order given:
 examples:
   medsynth edit case-brain.nii.gz -o larger.nii.gz --op scale:1.16
   medsynth edit case-brain.nii.gz -o onto.nii.gz --onto healthy-brain.nii.gz
-  medsynth edit cohort.json -o edited --recipe configs/edit/random.yaml --per-case 4
+  medsynth edit tissue/cohort.json -o edited --recipe configs/edit/random.yaml --per-case 4
 """
 
 TISSUE = (
@@ -131,11 +132,10 @@ class Edit:
         if self.scheme == BRAIN.name:
             require_brain(labels, self.source, TISSUE)
         edited = recipe.apply(labels, Key(self.seed, ("edit", self.source.name, 0)), onto)
-        path = (
-            self.out
-            if self.out.name.endswith((".nii", ".nii.gz"))
-            else self.out / cases.stem(self.source) / f"{cases.stem(self.source)}-brain.nii.gz"
-        )
+        path, name = self.out, cases.stem(self.source)
+        if not path.name.endswith((".nii", ".nii.gz")):
+            kind = "brain" if edited.labels.scheme == BRAIN else "seg"
+            path = path / name / f"{name}-{kind}.nii.gz"
         sidecar = cases.write_edited(
             path, edited.labels, edited.record, self._origins(self.source), overwrite=self.overwrite
         )
@@ -153,15 +153,18 @@ class Edit:
 
     def _cohort(self, recipe: "Recipe", onto: "LabelMap | None") -> int:
         from medsynth.core.cohort import Case, Cohort
-        from medsynth.core.labels import BRAIN
+        from medsynth.core.labels import BRAIN, scheme
         from medsynth.core.random import Key
-        from medsynth.errors import DataError, NoTumourError
+        from medsynth.edit import REVISION
+        from medsynth.errors import NoTumourError
         from medsynth.generation import cases, failures
         from medsynth.io import cohort as cohorts
         from medsynth.io.nifti import read_labels
         from medsynth.io.sidecar import digest
 
         cohort = cohorts.read(self.source)
+        if len(cohort) and not onto and all(case.brain is None for case in cohort):
+            raise self._tumour_alone(cohort.cases[0])
         jobs = [(case, index) for case in cohort for index in range(self.per_case)]
         made: list[Case] = []
         healthy: dict[str, None] = {}
@@ -169,21 +172,18 @@ class Edit:
             name = f"{case.name}-e{index:02d}"
             path = self.out / name / f"{name}-brain.nii.gz"
             try:
-                if case.brain is None:
-                    raise DataError(
-                        "a label map with tissue",
-                        "one of tumour alone" if case.label else "none",
-                        case.name,
-                        "Make one with `medsynth tissue`, or edit single files with --scheme.",
-                    )
-                source = case.brain
+                source = case.brain or (case.label if onto else None)
+                if source is None:
+                    raise self._tumour_alone(case)
                 asked = {
+                    "revision": REVISION,
                     "recipe": recipe.to_json(),
                     "seed": self.seed,
                     "origins": [digest(file) for file in self._origins(source)],
                 }
                 if self.overwrite or not cases.is_edited(path, asked):
-                    labels = read_labels(source, BRAIN)
+                    of = BRAIN if case.brain else scheme(cohort.scheme)
+                    labels = read_labels(source, of)
                     edited = recipe.apply(labels, Key(self.seed, ("edit", case.name, index)), onto)
                     cases.write_edited(
                         path,
@@ -212,6 +212,12 @@ class Edit:
         if self.json:
             console.answer({"cohort": listing, "made": len(made), "failed": failed})
         return 1 if failed else 0
+
+    def _tumour_alone(self, case: "Case") -> DataError:
+        """What to say of a case whose label map would be written as if it were a brain's."""
+        found = "one of tumour alone" if case.label else "none"
+        todo = "Make it with `medsynth tissue` and edit that cohort, or implant with --onto."
+        return DataError("a label map with tissue", found, case.name, todo)
 
     def _origins(self, source: Path) -> tuple[Path, ...]:
         """The files that an edited map is made from."""

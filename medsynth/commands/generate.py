@@ -133,14 +133,14 @@ def _refuse_others(out: Path, made_with: dict[str, Any]) -> None:
     from medsynth.io.sidecar import read_json
 
     for sidecar in sorted(out.glob("*/*.json")):
-        there = read_json(sidecar)
-        if sidecar.stem != sidecar.parent.name or there.get("made_by") != "generate":
+        if sidecar.stem != sidecar.parent.name:
             continue
+        there = read_json(sidecar)
         other = [key for key, value in made_with.items() if there.get(key) != value]
-        if other:
+        if there.get("made_by") == "generate" and other:
             raise DataError(
                 f"a folder of scans made with the same {' and '.join(other)}, or none",
-                "one made with another",
+                ", ".join(f"{key} {there.get(key)} (now {made_with[key]})" for key in other),
                 sidecar,
                 "Choose another output folder.",
             )

@@ -172,19 +172,25 @@ def place(
     chosen = candidates[np.argpartition(-depths[0][candidates], count - 1)[:count]]
     sizes = np.array([mask.sum() for mask in masks])
     quotas = np.rint(count * sizes / sizes.sum()).astype(int)
-    values = [host.scheme.value(name) for name in names]
+    values = np.array([host.scheme.value(name) for name in names], np.uint8)
     own = depths[-len(names) :, chosen]
+    taken = _shared_out(own, quotas)
+    mine = np.take_along_axis(own, taken[None], 0)[0]
+    at_home = mine >= np.minimum(own.max(0), -max(labels.spacing_mm))
     data = host.data.copy()
-    part = np.zeros((2, *data[region].shape), np.uint8)
-    part.reshape(2, -1)[:, chosen] = (
-        _shared_out(own, quotas, values),
-        np.array(values, np.uint8)[own.argmax(0)],
-    )
-    data[region] = np.where(part[0], _without_crumbs(*part), data[region])
+    shape = data[region].shape
+    named, nearest, home = (np.zeros(shape, kind) for kind in (np.uint8, np.uint8, bool))
+    for grid, found in (
+        (named, values[taken]),
+        (nearest, values[own.argmax(0)]),
+        (home, at_home),
+    ):
+        grid.reshape(-1)[chosen] = found
+    data[region] = np.where(named > 0, _without_crumbs(named, nearest, home), data[region])
     return host.with_data(data)
 
 
-def _shared_out(depths: np.ndarray, quotas: np.ndarray, values: list[int]) -> np.ndarray:
+def _shared_out(depths: np.ndarray, quotas: np.ndarray) -> np.ndarray:
     """Give each structure its number of voxels, the smallest structure first, and first those that
     lie deeper in it than in any structure that is still to come: what was added outside of oedema
     is oedema, however far from all else.
@@ -192,34 +198,38 @@ def _shared_out(depths: np.ndarray, quotas: np.ndarray, values: list[int]) -> np
     Args:
         depths: Signed distances `(structures, N)`.
         quotas: Voxels per structure; the largest structure takes what is left.
-        values: Integers of the structures.
+
+    Returns:
+        Which structure each voxel belongs to, `(N,)`.
     """
     order = np.argsort(quotas, kind="stable")
-    named = np.full(depths.shape[1], values[order[-1]], np.uint8)
+    taken = np.full(depths.shape[1], order[-1])
     free = np.ones(depths.shape[1], bool)
-    for place, index in enumerate(order[:-1]):
+    for rank, index in enumerate(order[:-1]):
         candidates = np.flatnonzero(free)
         wanted = min(int(quotas[index]), len(candidates))
         if wanted:
-            rest = depths[order[place + 1 :]][:, candidates].max(0)
+            rest = depths[order[rank + 1 :]][:, candidates].max(0)
             most = np.argpartition(rest - depths[index][candidates], wanted - 1)[:wanted]
-            named[candidates[most]] = values[index]
+            taken[candidates[most]] = index
             free[candidates[most]] = False
-    return named
+    return taken
 
 
-def _without_crumbs(named: np.ndarray, nearest: np.ndarray) -> np.ndarray:
-    """Give pieces of a structure in which it is nowhere the nearest one to those that are: they are
-    what was left over. That takes a few voxels from its share.
+def _without_crumbs(named: np.ndarray, nearest: np.ndarray, home: np.ndarray) -> np.ndarray:
+    """Give pieces of a structure that lie nowhere near it to the nearest one: they are what was
+    left over. That takes a few voxels from its share.
 
     Args:
         named: Integers of the structures, 0 outside, `(I, J, K)`.
         nearest: Integer of the structure in which each of these voxels lies deepest.
+        home: Whether a voxel lies within a voxel of the structure that it is named by, or no
+            other is nearer.
     """
     out = named.copy()
     for value in np.unique(named[named > 0]):
         pieces, count = ndimage.label(named == value, np.ones((3, 3, 3)))
-        rooted = np.bincount(pieces[nearest == value], minlength=count + 1) > 0
+        rooted = np.bincount(pieces[home], minlength=count + 1) > 0
         crumbs = ~rooted[pieces] & (named == value)
         out[crumbs] = nearest[crumbs]
     return out

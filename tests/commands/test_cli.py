@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,36 @@ def test_editing_a_cohort_by_a_recipe(phantoms: Path, tmp_path: Path) -> None:
     assert main(command) == 0
     assert not (tmp_path / "e/failures.json").exists()
     assert len(list((tmp_path / "e").glob("*/*-brain.nii.gz"))) == 6
+
+
+def test_tumours_alone_are_not_edited_as_brains(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = cohorts.read(phantoms)
+    bare = Cohort(whole.scheme, tuple(replace(case, brain=None) for case in whole))
+    cohorts.write(tmp_path / "bare.json", bare)
+    command = ["edit", str(tmp_path / "bare.json"), "-o", str(tmp_path / "e")]
+    assert main([*command, "--op", "mirror"]) == 1
+    _says(capsys, "label map with tissue, found one of tumour alone", "--onto")
+    assert not (tmp_path / "e").exists()
+    healthy = next(phantoms.glob("*-00003-000/*-brain.nii.gz"))
+    cohorts.write(tmp_path / "bare.json", Cohort(whole.scheme, bare.cases[:1]))
+    assert main([*command, "--onto", str(healthy)]) == 0  # its tissue is the host's
+    (made,) = (tmp_path / "e").glob("*/*-brain.nii.gz")
+    assert read_labels(made, BRAIN).has("GM")
+    seg = next(phantoms.glob("*-00000-000/*-seg.nii.gz"))
+    alone = [
+        "edit",
+        str(seg),
+        "--scheme",
+        whole.scheme,
+        "-o",
+        str(tmp_path / "s"),
+        "--op",
+        "mirror",
+    ]
+    assert main(alone) == 0
+    assert [p.name[-11:] for p in (tmp_path / "s").glob("*/*.nii.gz")] == ["-seg.nii.gz"]
 
 
 def without_enhancement(path: Path) -> None:

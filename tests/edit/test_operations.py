@@ -188,6 +188,47 @@ def test_what_is_made_up_for_belongs_to_its_neighbours() -> None:
             assert after.volume_mm3(name) == pytest.approx(before.volume_mm3(name), rel=0.02)
 
 
+@pytest.mark.parametrize("specks", [False, True])
+def test_what_is_one_voxel_thick_is_carried_along(specks: bool) -> None:
+    """Moved by half a voxel nothing of it lies inside of its outline any more."""
+    before = brain()
+    data = np.where(before.mask("WT"), BRAIN.value("ED"), before.data)
+    i, j, k = np.argwhere(before.mask("WT")).mean(0).round().astype(int)
+    if specks:
+        data[i - 4 : i + 5 : 4, j - 4 : j + 5 : 4, k] = BRAIN.value("ET")
+    else:
+        data[i, j - 4 : j + 5, k - 4 : k + 5] = BRAIN.value("ET")
+    thin = before.with_data(data)
+    after = operations.shift(thin, 1.0, 1.0, 1.0)
+    assert after.volume_mm3("ET") == thin.volume_mm3("ET")
+
+
+def test_structures_take_what_lies_deepest_in_them_of_those_to_come() -> None:
+    depths = np.array([[1.0, -1, -5, -9, 2, 3], [-2, 1, 1, -8, -9, 1], [-4, -2, 2, -1, 9, -9]])
+    shared = geometry._shared_out(depths, np.array([2, 1, 3]))
+    # the second first, its margin over the better of the others: −3, 2, −1, −7, −18, −2;
+    # then the first, over the third alone: 5, –, −7, −8, −7, 12
+    assert shared.tolist() == [0, 1, 2, 2, 2, 0]
+    assert geometry._shared_out(depths[:1], np.array([6])).tolist() == [0] * 6
+    assert geometry._shared_out(depths[:2], np.array([9, 8])).tolist() == [1] * 6
+
+
+def test_pieces_away_from_home_go_to_the_nearest() -> None:
+    named = np.zeros((7, 3, 3), np.uint8)
+    named[0:2, 0, 0] = 4  # one voxel of two is at home
+    named[2, 1, 1] = 4  # touches them by a corner
+    named[4, 1, 1] = named[6, 1, 1] = 4  # crumbs, by different neighbours
+    named[4, 0, 0] = 5
+    nearest = np.where(named > 0, 5, 0).astype(np.uint8)
+    nearest[6] = 6
+    home = np.zeros_like(named, bool)
+    home[0, 0, 0] = home[4, 0, 0] = True
+    out = geometry._without_crumbs(named, nearest, home)
+    assert out[:3].tolist() == named[:3].tolist()
+    assert (out[4, 1, 1], out[6, 1, 1], out[4, 0, 0]) == (5, 6, 5)
+    assert ((out > 0) == (named > 0)).all()
+
+
 def test_a_core_that_was_bare_stays_where_it_is_put(sick: LabelMap) -> None:
     bare = sick.with_data(np.where(sick.mask("ED"), sick.scheme.value("WM"), sick.data))
     assert checks.exposed(bare) == 1
