@@ -174,20 +174,24 @@ def place(
     quotas = np.rint(count * sizes / sizes.sum()).astype(int)
     values = np.array([host.scheme.value(name) for name in names], np.uint8)
     own = depths[-len(names) :, chosen]
-    taken = _shared_out(own, quotas)
-    mine = np.take_along_axis(own, taken[None], 0)[0]
-    at_home = mine >= np.minimum(own.max(0), -max(labels.spacing_mm))
     data = host.data.copy()
-    shape = data[region].shape
-    named, nearest, home = (np.zeros(shape, kind) for kind in (np.uint8, np.uint8, bool))
-    for grid, found in (
-        (named, values[taken]),
-        (nearest, values[own.argmax(0)]),
-        (home, at_home),
-    ):
-        grid.reshape(-1)[chosen] = found
-    data[region] = np.where(named > 0, _without_crumbs(named, nearest, home), data[region])
+    tumour = np.zeros((3, *data[region].shape), np.uint8)
+    tumour.reshape(3, -1)[:, chosen] = _named(own, quotas, values, max(labels.spacing_mm))
+    named = _without_crumbs(tumour[0], tumour[1], tumour[2] > 0)
+    data[region] = np.where(named > 0, named, data[region])
     return host.with_data(data)
+
+
+def _named(
+    depths: np.ndarray, quotas: np.ndarray, values: np.ndarray, edge_mm: float
+) -> np.ndarray:
+    """What `_without_crumbs` asks of each voxel of a tumour, `(3, N)`: the structure that it is
+    given to, the nearest one, and whether it lies within `edge_mm` of the former, or none nearer.
+    """
+    taken = _shared_out(depths, quotas)
+    mine = np.take_along_axis(depths, taken[None], 0)[0]
+    home = mine >= np.minimum(depths.max(0), -edge_mm)
+    return np.stack([values[taken], values[depths.argmax(0)], home])
 
 
 def _shared_out(depths: np.ndarray, quotas: np.ndarray) -> np.ndarray:

@@ -149,6 +149,10 @@ def test_an_edited_cohort_is_not_taken_for_done_when_the_recipe_changes(
     assert main([*out, "scale:1.1"]) == 1
     assert "same recipe" in capsys.readouterr().err
     assert main([*out, "scale:1.1", "--overwrite"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("medsynth.edit.REVISION", 99)
+        assert main([*out, "scale:1.1"]) == 1
+        assert "same revision" in capsys.readouterr().err
 
 
 def test_good_cases_are_done_and_bad_ones_named(
